@@ -1,0 +1,90 @@
+"""The I/O contract of an artifact: what the original model takes and gives, and how the file holds it.
+
+A file carries its contract as JSON in its own metadata (ONNX ``metadata_props``, a TFLite ``Metadata`` buffer,
+Core ML user-defined metadata) under `CONTRACT_KEY`, so a file alone is enough to run it in the original's terms.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgewright.errors import BadInput
+
+CONTRACT_KEY = "edgewright.contract"
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One input or output.
+
+    `shape` and `dtype` are the original's (None: any length). `permutation` is set when the file's tensor is
+    ``original.transpose(permutation)``. `file_dtype`, `scale` and `zero_point` tell how the file holds the values:
+    real = (stored - zero_point) × scale.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str = "float32"
+    permutation: tuple[int, ...] | None = None
+    file_dtype: str | None = None
+    scale: float | None = None
+    zero_point: int | None = None
+
+    def to_file(self, array: NDArray[Any]) -> NDArray[Any]:
+        """An array in the original's layout and dtype → as the file wants it, contiguous."""
+        self.check(array)
+        stored = self.file_dtype or self.dtype
+        if self.scale is not None and stored != self.dtype:
+            limits = np.iinfo(stored)
+            codes = np.rint(array / np.float32(self.scale)) + (self.zero_point or 0)
+            array = np.clip(codes, limits.min, limits.max)
+        if self.permutation is not None:
+            array = array.transpose(self.permutation)
+        return np.ascontiguousarray(array, dtype=stored)
+
+    def from_file(self, array: NDArray[Any]) -> NDArray[Any]:
+        """What the file gave → in the original's layout and dtype."""
+        if self.permutation is not None:
+            array = array.transpose(np.argsort(self.permutation))
+        if self.scale is not None and array.dtype != self.dtype:
+            array = (array.astype(np.float32) - np.float32(self.zero_point or 0)) * np.float32(self.scale)
+        return np.asarray(array, dtype=self.dtype)
+
+    def check(self, array: NDArray[Any]) -> None:
+        """Raises BadInput when rank or a fixed length differs."""
+        if array.ndim != len(self.shape) or any(
+            want is not None and want != have for want, have in zip(self.shape, array.shape, strict=True)
+        ):
+            want = "×".join("?" if n is None else str(n) for n in self.shape)
+            raise BadInput(f"input {self.name!r} wants shape {want}, got {'×'.join(map(str, array.shape))}")
+
+
+@dataclass(frozen=True)
+class Contract:
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Contract":
+        """Raises BadInput on anything but a contract."""
+        try:
+            raw = json.loads(text)
+            return cls(_infos(raw["inputs"]), _infos(raw["outputs"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"unreadable {CONTRACT_KEY} in the file's metadata: {error}") from None
+
+
+def _infos(rows: Sequence[dict[str, Any]]) -> tuple[TensorInfo, ...]:
+    tuples = ("shape", "permutation")
+    infos = []
+    for row in rows:
+        fields: dict[str, Any] = {key: tuple(v) if key in tuples and v is not None else v for key, v in row.items()}
+        infos.append(TensorInfo(**fields))
+    return tuple(infos)

@@ -1,0 +1,106 @@
+"""What runs a file. A runtime is one module in this folder that defines `RUNTIME`; the file's presence registers it."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgewright.devices.spec import Format
+from edgewright.errors import BadData, Error
+from edgewright.progress import Progress, Silent
+from edgewright.runtimes.artifact import Artifact
+from edgewright.runtimes.contract import Contract
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Session(Protocol):
+    """A loaded artifact. Inputs and outputs are in the original's names, layout and dtype."""
+
+    contract: Contract
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """One call. Raises BadInput on a wrong name or shape."""
+        ...
+
+    def prepared(self, inputs: Arrays) -> Callable[[], None]:
+        """A function that runs once on these inputs with nothing but the runtime's own work inside: for timing."""
+        ...
+
+    def intermediates(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """Inner tensors by name, real-valued, in the file's layout; empty where the runtime cannot tell."""
+        ...
+
+
+class Runtime(Protocol):
+    name: str
+    formats: tuple[Format, ...]
+    preference: int  # lower is picked first
+
+    def missing(self) -> str | None:
+        """Why it cannot run here, as a sentence with what to do; None when it can."""
+        ...
+
+    def version(self) -> str:
+        """The version of the package that runs the file."""
+        ...
+
+    def load(self, artifact: Artifact, threads: int = 1) -> Session: ...
+
+
+@cache
+def runtimes() -> Mapping[str, Runtime]:
+    """Every runtime of this folder by name, best first."""
+    found: list[Runtime] = []
+    package = importlib.import_module("edgewright.runtimes")
+    for module_info in pkgutil.iter_modules(package.__path__, "edgewright.runtimes."):
+        runtime: Runtime | None = getattr(importlib.import_module(module_info.name), "RUNTIME", None)
+        if runtime is not None:
+            found.append(runtime)
+    names = [runtime.name for runtime in found]
+    if len(set(names)) != len(names):
+        raise Error(f"two runtimes share a name: {sorted(names)}")
+    return MappingProxyType({runtime.name: runtime for runtime in sorted(found, key=lambda r: (r.preference, r.name))})
+
+
+def pick(format_: Format, name: str | None = None) -> tuple[Runtime | None, str]:
+    """The best runtime here for a format (or the named one), and why there is none."""
+    reasons = []
+    for runtime in runtimes().values():
+        if format_ not in runtime.formats or (name is not None and runtime.name != name):
+            continue
+        reason = runtime.missing()
+        if reason is None:
+            return runtime, ""
+        reasons.append(f"{runtime.name}: {reason}")
+    return None, "; ".join(reasons) or f"no runtime for {format_.value}" + (f" is named {name!r}" if name else "")
+
+
+def run_samples(
+    session: Session, inputs: Arrays, progress: Progress | None = None, label: str = "run"
+) -> dict[str, NDArray[Any]]:
+    """Run every sample (first axis) and stack the outputs; a model with a fixed batch is fed batch by batch.
+
+    Raises BadData when the sample count is not a multiple of the model's batch, or a name is missing.
+    """
+    missing = [info.name for info in session.contract.inputs if info.name not in inputs]
+    if missing:
+        raise BadData(f"the data has no array for input(s) {missing}; it has {sorted(inputs)}")
+    wanted = {
+        info.name: np.asarray(inputs[info.name]).astype(info.dtype, copy=False) for info in session.contract.inputs
+    }
+    count = min(len(array) for array in wanted.values())
+    batch = session.contract.inputs[0].shape[0] or count
+    if count == 0 or count % batch:
+        raise BadData(f"{count} samples do not fill batches of {batch}")
+    pieces: list[dict[str, NDArray[Any]]] = []
+    with (progress or Silent()).task(label, count) as advance:
+        for start in range(0, count, batch):
+            pieces.append(session.run({name: array[start : start + batch] for name, array in wanted.items()}))
+            advance(batch)
+    return {info.name: np.concatenate([piece[info.name] for piece in pieces]) for info in session.contract.outputs}
