@@ -1,9 +1,10 @@
-"""A target device and its budget, read from one TOML file a device. Every number carries its source and its standing."""
+"""A target device and its budget, read from one TOML file a device. Every number has its source and its standing."""
 
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
+from math import inf
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -36,7 +37,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Device:
-    """`accepts` lists what its runtime loads, best first; `weights_in_ram` tells whether a model's bytes count as RAM."""
+    """`accepts` lists what its runtime loads, best first; `weights_in_ram`: whether a model's bytes count as RAM."""
 
     name: str
     title: str
@@ -74,6 +75,7 @@ def read_device(path: Path) -> Device:
     problems = [f"unknown key {key!r}; {nearest(key, known)}" for key in raw if key not in known]
     problems += [f"missing key {key!r}" for key in sorted(required - set(raw))]
     problems += [text for key in FIGURES if key in raw for text in _figure_problems(key, raw[key])]
+    problems += _type_problems(raw) + _accepts_problems(raw.get("accepts", []))
     if problems:
         raise BadProfile(f"{path}: " + "; ".join(problems))
     figures = {key: Figure(**raw[key]) for key in FIGURES}
@@ -87,6 +89,29 @@ def _figure_problems(key: str, raw: Any) -> list[str]:
     problems = []
     if raw["standing"] not in STANDINGS:
         problems.append(f"{key}.standing is {raw['standing']!r}; known: {', '.join(STANDINGS)}")
-    if not isinstance(raw["value"], (int, float)) or raw["value"] <= 0:
+    if not isinstance(raw["value"], (int, float)) or isinstance(raw["value"], bool) or not 0 < raw["value"] < inf:
         problems.append(f"{key}.value must be a positive number")
+    if not isinstance(raw["source"], str) or not raw["source"].strip():
+        problems.append(f"{key}.source must say where the number comes from")
+    return problems
+
+
+def _type_problems(raw: Mapping[str, Any]) -> list[str]:
+    wanted = {"title": str, "runtime": str, "cpu": str, "notes": str, "weights_in_ram": bool}
+    return [
+        f"{key} must be {'true or false' if kind is bool else 'text'}"
+        for key, kind in wanted.items()
+        if key in raw and not isinstance(raw[key], kind)
+    ]
+
+
+def _accepts_problems(accepts: Any) -> list[str]:
+    if not isinstance(accepts, list) or not all(isinstance(text, str) for text in accepts):
+        return ['accepts must be a list like ["tflite:int8"]']
+    problems = []
+    for text in accepts:
+        try:
+            Spec.parse(text)
+        except BadInput as error:
+            problems.append(f"accepts: {error}")
     return problems

@@ -36,7 +36,7 @@ class Job:
 Function = Callable[[Artifact, Path, Job, Any], Notes]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a step is itself: compared and hashed by identity
 class Step:
     """`function(source, out, job, options)` writes the artifact at `out` (which does not exist yet) and returns notes.
 

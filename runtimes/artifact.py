@@ -45,6 +45,7 @@ FORMAT_OF_SUFFIX = {
     ".tflite": Format.TFLITE,
     ".mlpackage": Format.COREML,
     ".torch": Format.TORCH,
+    ".pt2": Format.TORCH,
 }
 
 
@@ -53,7 +54,7 @@ def format_of(path: Path) -> Format:
     if not path.exists():
         raise BadInput(f"{path}: no such file")
     if path.suffix not in FORMAT_OF_SUFFIX:
-        raise BadInput(f"{path}: unknown kind of model; known endings: {', '.join(FORMAT_OF_SUFFIX)}, .pt2")
+        raise BadInput(f"{path}: unknown kind of model; known endings: {', '.join(FORMAT_OF_SUFFIX)}")
     return FORMAT_OF_SUFFIX[path.suffix]
 
 

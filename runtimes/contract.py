@@ -5,7 +5,7 @@ Core ML user-defined metadata) under `CONTRACT_KEY`, so a file alone is enough t
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -67,6 +67,27 @@ class TensorInfo:
 class Contract:
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
+
+    def to_file(self, arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """The inputs as the file wants them, in its order. Raises one BadInput listing wrong names and wrong shapes."""
+        known = [info.name for info in self.inputs]
+        problems = [f"no array for input {name!r}" for name in known if name not in arrays]
+        problems += [f"unknown input {name!r}" for name in arrays if name not in known]
+        stored: list[NDArray[Any]] = []
+        for info in self.inputs:
+            if info.name in arrays:
+                try:
+                    stored.append(info.to_file(np.asarray(arrays[info.name])))
+                except BadInput as error:
+                    problems.append(str(error))
+        if problems:
+            expected = ", ".join(f"{info.name} {info.dtype}{list(info.shape)}" for info in self.inputs)
+            raise BadInput(f"{'; '.join(problems)}; expected: {expected.replace('None', '?')}")
+        return stored
+
+    def from_file(self, arrays: Iterable[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """What the file gave, in its order → by the original's names, in its layout and dtype."""
+        return {info.name: info.from_file(array) for info, array in zip(self.outputs, arrays, strict=True)}
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)

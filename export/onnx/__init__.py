@@ -1,0 +1,1 @@
+"""ONNX → ONNX: the clean float graph, float16, and int8 as Q/DQ pairs."""

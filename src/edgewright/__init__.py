@@ -1,6 +1,46 @@
 """edgewright: from a PyTorch module or an ONNX file to files that run on watches, phones and small boards."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgewright.api import (
+        bench,
+        build,
+        compare,
+        convert,
+        doctor,
+        fit,
+        inspect,
+        list_devices,
+        load,
+        ops,
+        run,
+        verify,
+    )
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+__all__ = [
+    "__version__",
+    "bench",
+    "build",
+    "compare",
+    "convert",
+    "doctor",
+    "fit",
+    "inspect",
+    "list_devices",
+    "load",
+    "ops",
+    "run",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the API on first use, so that `import edgewright` and a device's agent stay light."""
+    if name not in __all__:
+        raise AttributeError(f"module 'edgewright' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module("edgewright.api"), name)

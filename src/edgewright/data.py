@@ -5,7 +5,7 @@ DATA is an ``.npz`` (one array per input name, first axis the samples, optionall
 
 Parts: ``train``, ``calibration``, ``validation`` and ``test`` never share a sample. A `split` array names the part of
 each sample; where it names no ``calibration``, a fixed-hash eighth of ``train`` serves and leaves it. Without `split`
-a fixed hash of the sample's index gives 3/4 to calibrate (of it one sixth is ``validation``) and 1/4 to verify (``test``).
+a fixed hash of the index gives 3/4 to calibrate (a sixth of it is ``validation``) and 1/4 to verify (``test``).
 """
 
 import hashlib
@@ -27,7 +27,7 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 
 @dataclass(frozen=True)
 class Samples:
-    """Arrays by input name, first axis the samples; `labels` are class indices [n]; `split` names each one's part [n]."""
+    """Arrays by input name, first axis the samples; `labels` [n] are class indices, `split` [n] the part of each."""
 
     inputs: Mapping[str, NDArray[Any]]
     labels: NDArray[np.int64] | None = None
@@ -104,7 +104,7 @@ def load_samples(source: str, *, shape: tuple[int | None, ...] | None = None, in
 
 
 def synthetic(shapes: Mapping[str, tuple[tuple[int | None, ...], str]], count: int = 16, seed: int = 0) -> Samples:
-    """Seeded standard-normal probes for inputs of (shape, dtype), labelled as synthetic; integers are drawn below 100."""
+    """Seeded standard-normal probes for inputs of (shape, dtype), labelled synthetic; integers are drawn below 100."""
     generator = np.random.default_rng(seed)
     inputs: dict[str, NDArray[Any]] = {}
     for name, (shape, dtype) in shapes.items():

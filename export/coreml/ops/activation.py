@@ -1,0 +1,78 @@
+"""Activations."""
+
+import numpy as np
+
+from edgewright.export.coreml.builder import MilBuilder, Value
+from edgewright.export.coreml.lowerings import COREML
+from edgewright.export.coreml.numbers import UNBOUNDED
+
+SAME = {
+    "Erf": "erf",
+    "Relu": "relu",
+    "Sigmoid": "sigmoid",
+    "Softplus": "softplus",
+    "Softsign": "softsign",
+    "Tanh": "tanh",
+}
+
+
+@COREML.lower(*SAME)
+def activation(b: MilBuilder, x: Value) -> Value:
+    if not b.is_real(x):
+        b.refuse("an integer input")
+    return getattr(b.mb, SAME[b.node.op_type])(x=x)
+
+
+@COREML.lower("Clip")
+def clip(b: MilBuilder, x: Value, low: Value = None, high: Value = None) -> Value:
+    """[0, 6] is relu6 and [0, ∞) relu; an upper bound below the lower one wins, as in ONNX."""
+    bounds = [bound(b, low, "lower bound"), bound(b, high, "upper bound")]
+    real = b.is_real(x)
+    if real and bounds == [0, 6]:
+        return b.mb.relu6(x=x)
+    if real and bounds == [0, None]:
+        return b.mb.relu(x=x)
+    if real and None not in bounds and bounds[0] < bounds[1]:
+        return b.mb.clip(x=x, alpha=b.real(bounds[0]), beta=b.real(bounds[1]))
+    number = b.real if real else np.int32
+    if bounds[0] is not None:
+        x = b.mb.maximum(x=x, y=number(bounds[0]))
+    return x if bounds[1] is None else b.mb.minimum(x=x, y=number(bounds[1]))
+
+
+def bound(b: MilBuilder, value: Value, what: str) -> float | int | None:
+    if value is None:
+        return None
+    number = b.constant(value, what).reshape(()).item()
+    return None if abs(number) >= min(UNBOUNDED, float(np.finfo(b.dtype).max)) else number
+
+
+@COREML.lower("LeakyRelu")
+def leaky_relu(b: MilBuilder, x: Value, *, alpha: float = 0.009999999776482582) -> Value:
+    return b.mb.leaky_relu(x=x, alpha=b.real(alpha))
+
+
+@COREML.lower("Elu")
+def elu(b: MilBuilder, x: Value, *, alpha: float = 1.0) -> Value:
+    return b.mb.elu(x=x, alpha=b.real(alpha))
+
+
+@COREML.lower("HardSigmoid")
+def hard_sigmoid(b: MilBuilder, x: Value, *, alpha: float = 0.20000000298023224, beta: float = 0.5) -> Value:
+    return b.mb.sigmoid_hard(x=x, alpha=b.real(alpha), beta=b.real(beta))
+
+
+@COREML.lower("HardSwish")
+def hard_swish(b: MilBuilder, x: Value) -> Value:
+    """x · max(0, min(1, x/6 + 1/2))."""
+    return b.mb.mul(x=x, y=b.mb.sigmoid_hard(x=x, alpha=b.real(1 / 6), beta=b.real(0.5)))
+
+
+@COREML.lower("Gelu")
+def gelu(b: MilBuilder, x: Value, *, approximate: str = "none") -> Value:
+    return b.mb.gelu(x=x, mode="EXACT" if approximate == "none" else "TANH_APPROXIMATION")
+
+
+@COREML.lower("Softmax", layout="axis")
+def softmax(b: MilBuilder, x: Value, *, axis: int = -1) -> Value:
+    return b.mb.softmax(x=x, axis=axis)

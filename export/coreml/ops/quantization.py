@@ -1,0 +1,78 @@
+"""The int8 truth: quantized weights stay int8 in the file, activations pass through quantize and dequantize."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgewright.export.coreml.builder import MilBuilder, Value, var_dtype
+from edgewright.export.coreml.lowerings import COREML
+from edgewright.export.coreml.numbers import SMALLEST_FLOAT16
+
+
+@COREML.lower("QuantizeLinear", layout="axis")
+def quantize(
+    b: MilBuilder,
+    x: Value,
+    scale: Value,
+    zero_point: Value = None,
+    *,
+    axis: int = 1,
+    block_size: int = 0,
+    output_dtype: int = 0,  # noqa: ARG001 (the output's type tells)
+    saturate: int = 1,  # noqa: ARG001 (for 8-bit floats)
+) -> Value:
+    kind = b.node.outputs[0].dtype
+    codes = kind.name.lower() if kind is not None else "uint8"
+    if codes not in ("int8", "uint8") or block_size:
+        b.refuse(f"{codes} codes{' in blocks' if block_size else ''}")
+    steps, zeros = steps_and_zeros(b, scale, zero_point, codes)
+    along = {"axis": axis} if steps.ndim else {}
+    return b.mb.quantize(input=x, scale=steps, zero_point=zeros, output_dtype=codes, **along)
+
+
+@COREML.lower("DequantizeLinear", layout="axis")
+def dequantize(
+    b: MilBuilder, x: Value, scale: Value, zero_point: Value = None, *, axis: int = 1, block_size: int = 0
+) -> Value:
+    """A constant in int32 is a bias and becomes a float constant; in int8 a weight, which stays compressed."""
+    if block_size:
+        b.refuse("codes in blocks")
+    if isinstance(x, np.ndarray) and x.dtype == np.int32:
+        return real_bias(x, b.constant(scale, "scale"), zero_point, axis)
+    codes = x.dtype.name if isinstance(x, np.ndarray) else var_dtype(x)
+    if codes not in ("int8", "uint8"):
+        b.refuse(f"{codes} codes")
+    steps, zeros = steps_and_zeros(b, scale, zero_point, codes)
+    if isinstance(x, np.ndarray):
+        return compressed(b, x, steps, zeros, axis)
+    along = {"axis": axis} if steps.ndim else {}
+    return b.mb.dequantize(input=x, scale=steps, zero_point=zeros, **along)
+
+
+def steps_and_zeros(b: MilBuilder, scale: Value, zero_point: Value, codes: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Scale and zero point as arrays of one shape; a scale that rounded to zero becomes the smallest float16."""
+    steps = np.maximum(b.constant(scale, "scale"), b.dtype(SMALLEST_FLOAT16 if b.dtype is np.float16 else 0))
+    if zero_point is None:
+        return steps, np.zeros(steps.shape, codes)
+    return steps, b.constant(zero_point, "zero point")
+
+
+def real_bias(codes: NDArray[Any], scale: NDArray[Any], zero_point: Value, axis: int) -> NDArray[np.float32]:
+    """scale · (codes - zero point), in float32 as ONNX Runtime computes it."""
+    shape = [1] * codes.ndim
+    if scale.ndim:
+        shape[axis if codes.ndim > 1 else 0] = -1
+    zeros = 0 if zero_point is None else np.reshape(zero_point, shape)
+    return (codes - zeros).astype(np.float32) * scale.astype(np.float32).reshape(shape)
+
+
+def compressed(b: MilBuilder, codes: NDArray[Any], steps: NDArray[Any], zeros: NDArray[Any], axis: int) -> Value:
+    """A weight that the runtime expands: int8 in the file. iOS18 has its own operation for it."""
+    if b.opset < "iOS18":
+        return b.mb.constexpr_affine_dequantize(quantized_data=codes, scale=steps, zero_point=zeros, axis=axis)
+    shape = [1] * codes.ndim
+    if steps.ndim:
+        shape[axis] = -1
+    offset = {"offset": zeros.reshape(shape)} if zeros.any() else {}  # absent means symmetric
+    return b.mb.constexpr_blockwise_shift_scale(data=codes, scale=steps.reshape(shape), **offset)

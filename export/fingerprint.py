@@ -1,0 +1,49 @@
+"""What a step's result depends on in our own code: its source and every module of the package that it imports."""
+
+import ast
+import hashlib
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+PACKAGE = "edgewright"
+
+
+@cache
+def source_digest(module: str) -> str:
+    """sha256 over the files that `module` reaches by import statements, inside functions too.
+
+    A module of a folder with an `ops` or `passes` folder beside it depends on all of it: those are found by walking.
+    """
+    files: dict[str, Path] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        file = _file(name)
+        if name in files or file is None:
+            continue
+        files[name] = file
+        waiting += _imports(name, file)
+        waiting += [f"{name.rpartition('.')[0]}.ops.{sibling.stem}" for sibling in file.parent.glob("ops/*.py")]
+    total = hashlib.sha256()
+    for name in sorted(files):
+        total.update(name.encode() + b"\0" + files[name].read_bytes())
+    return total.hexdigest()
+
+
+def _file(module: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # `from package import name`, where the name is no module
+        return None
+    return Path(spec.origin) if spec is not None and spec.origin else None
+
+
+def _imports(module: str, file: Path) -> list[str]:
+    found: list[str] = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return [name for name in found if name.partition(".")[0] == PACKAGE and name != module]

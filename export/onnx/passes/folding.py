@@ -1,0 +1,38 @@
+"""What depends on constants alone is computed now."""
+
+from typing import TYPE_CHECKING
+
+from edgewright.export.onnx.graph import shape_of
+from edgewright.export.onnx.passes.constants import lift_constants
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+LIMIT_ELEMENTS = 2**26  # no folded tensor is larger (256 MiB of float32)
+
+
+def fold_constants(model: "ir.Model") -> int:
+    """Add(Slice(W), c) → initializer. A codebook (Gather) and a quantized weight (DequantizeLinear) stay as they are."""
+    from onnxscript.optimizer import fold_constants_ir
+
+    before = len(model.graph)
+    fold_constants_ir(model, input_size_limit=LIMIT_ELEMENTS, output_size_limit=LIMIT_ELEMENTS, should_fold=_may_fold)
+    lift_constants(model)
+    return before - len(model.graph)
+
+
+def _may_fold(node: "ir.Node") -> bool | None:
+    """False keeps the node, None leaves it to the library."""
+    if node.op_type in ("DequantizeLinear", "QuantizeLinear"):
+        return False
+    if node.op_type == "Gather":
+        book, codes = shape_of(node.inputs[0]), shape_of(node.inputs[1])
+        return False if book and codes and _size(codes) > _size(book) else None
+    return None
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for length in shape:
+        size *= length
+    return size

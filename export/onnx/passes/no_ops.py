@@ -1,0 +1,44 @@
+"""Operators that change nothing disappear."""
+
+from typing import TYPE_CHECKING
+
+from edgewright.export.onnx.graph import integers, nodes_of, shape_of
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+def remove_no_ops(model: "ir.Model") -> int:
+    """Dropout(Identity(x)) + 0 → x; likewise x·1, x÷1, a Cast to the same type, an Expand, Pad or Slice of nothing."""
+    from onnx_ir.passes.common import IdentityEliminationPass
+    from onnxscript.rewriter import RewriteRuleSet
+    from onnxscript.rewriter.rules import common as rules
+
+    before = len(model.graph)
+    neutral = [*rules.mul_by_1_rule.commute(), *rules.add_0_rule.commute(), rules.sub_0_rule, rules.div_by_1_rule]
+    shaped = [rules.no_op_cast_rule, rules.no_op_expand_rule, rules.no_op_transpose_rule]
+    RewriteRuleSet([*neutral, *shaped]).apply_to_model(model)
+    for node in nodes_of(model, "Dropout", "Pad", "AveragePool", "MaxPool", "Concat"):
+        if _does_nothing(node):
+            _become_identity(node)
+    IdentityEliminationPass()(model)
+    return before - len(model.graph)
+
+
+def _does_nothing(node: "ir.Node") -> bool:
+    if len(node.outputs) > 1 and any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
+        return False
+    if node.op_type == "Dropout":
+        training = node.inputs[2] if len(node.inputs) > 2 else None
+        return training is None or (training.const_value is not None and not training.const_value.numpy().any())
+    if node.op_type == "Concat":
+        return len(node.inputs) == 1
+    if node.op_type == "Pad":
+        return shape_of(node.inputs[0]) is not None and shape_of(node.inputs[0]) == shape_of(node.outputs[0])
+    return set(integers(node, "kernel_shape", ())) == {1} and set(integers(node, "strides", (1,))) == {1}
+
+
+def _become_identity(node: "ir.Node") -> None:
+    from edgewright.export.onnx.graph import make, replace
+
+    replace(node, make("Identity", [node.inputs[0]]))

@@ -1,0 +1,37 @@
+"""Every tensor knows its type and static shape."""
+
+from typing import TYPE_CHECKING
+
+from edgewright.errors import BadModel
+from edgewright.export.onnx.graph import shape_of
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+def infer_shapes(model: "ir.Model") -> int:
+    """Conv(x[1,3,8,8]) → y becomes y[1,4,8,8]: how many tensors have got a static shape."""
+    from onnx_ir.passes.common import ShapeInferencePass
+
+    before = len(_unknown(model))
+    ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(model)
+    return before - len(_unknown(model))
+
+
+def require_static(model: "ir.Model") -> int:
+    """Changes nothing. Raises BadModel naming every operator whose output has no static shape or type."""
+    unknown = _unknown(model)
+    if unknown:
+        rows = "\n".join(f"  {op} {name!r} → {shape}" for op, name, shape in unknown[:20])
+        more = f"\n  … and {len(unknown) - 20} more" if len(unknown) > 20 else ""
+        raise BadModel(f"{len(unknown)} tensor(s) have no static shape; remove what depends on data:\n{rows}{more}")
+    return 0
+
+
+def _unknown(model: "ir.Model") -> list[tuple[str, str | None, str]]:
+    return [
+        (node.op_type, output.name, str(output.shape))
+        for node in model.graph
+        for output in node.outputs
+        if output.name and (shape_of(output) is None or output.dtype is None)
+    ]

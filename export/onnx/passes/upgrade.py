@@ -1,0 +1,30 @@
+"""Every backend sees one opset."""
+
+from typing import TYPE_CHECKING
+
+from edgewright.errors import BadModel
+from edgewright.export.lowering import INTERNAL_OPSET
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+def upgrade_opset(model: "ir.Model") -> int:
+    """ReduceMean-13(x, axes=…) → ReduceMean-21(x, axes): every operator at the internal opset.
+
+    Raises BadModel when the converter of onnx cannot express the model there.
+    """
+    import onnx.version_converter
+    import onnx_ir as ir
+
+    have = model.opset_imports.get("", model.opset_imports.get("ai.onnx"))
+    if have == INTERNAL_OPSET:
+        return 0
+    try:
+        converted = onnx.version_converter.convert_version(ir.to_proto(model), INTERNAL_OPSET)
+    except Exception as error:  # the converter raises RuntimeError and its own kinds
+        raise BadModel(
+            f"opset {have} cannot be converted to {INTERNAL_OPSET}: {error}; export the model with opset {INTERNAL_OPSET}"
+        ) from error
+    model.graph = ir.from_proto(converted).graph
+    return 1

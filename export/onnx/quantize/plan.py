@@ -1,0 +1,225 @@
+"""What runs in int8: which operators, which tensors share a grid, and why the others stay in float."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgewright.export.onnx.graph import constant, nodes_of
+from edgewright.export.onnx.quantize.grid import SIGNED_UNIT, UNIT, Grid
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm")
+BINARY = ("Add", "Sub", "Mul", "MatMul")
+UNARY = ("Relu", "Clip", "LeakyRelu", "HardSwish", "Sigmoid", "Softmax", "Tanh", "Identity")
+CARRYING = (  # the output keeps the grid of the first input
+    "MaxPool",
+    "AveragePool",
+    "GlobalAveragePool",
+    "Reshape",
+    "Flatten",
+    "Transpose",
+    "Squeeze",
+    "Unsqueeze",
+    "Pad",
+    "Slice",
+    "Resize",
+)
+INT8_OPS = (*WEIGHTED, *BINARY, *UNARY, *CARRYING, "Concat")
+FIXED = {"Sigmoid": UNIT, "Softmax": UNIT, "Tanh": SIGNED_UNIT}  # demanded by int8 kernels
+FUSING = (*WEIGHTED, "MatMul", "Add", "Sub", "Mul")  # their kernels clamp while they requantize
+FUSED_BOUNDS = ((0.0, 6.0), (-1.0, 1.0), (0.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`grids` maps every int8 tensor to the tensor that stands for its group; `fused` an activation to its producer.
+
+    `unseen` are tensors whose own range does not matter: MaxPool alone reads them, so what it drops may saturate.
+    """
+
+    int8: frozenset["ir.Node"]
+    reasons: "dict[ir.Node, str]"
+    groups: "dict[ir.Value, ir.Value]"
+    fixed: "dict[ir.Value, Grid]"
+    fused: "dict[ir.Node, ir.Node]"
+    unseen: frozenset["ir.Value"]
+
+    @property
+    def int8_share(self) -> float:
+        """Of the operators on float tensors, how many run in int8 (0…1)."""
+        return len(self.int8) / max(1, len(self.int8) + len(self.reasons))
+
+    def float_ops(self) -> list[dict[str, str]]:
+        """The operators that stay in float, in order: op, node, why."""
+        return [{"op": node.op_type, "node": node.name or "", "why": why} for node, why in self.reasons.items()]
+
+
+def plan_int8(model: "ir.Model") -> Plan:
+    """Decide for every operator on float tensors. Concat inputs with a grid of their own get an Identity to leave it."""
+    _free_concat_inputs(model)
+    reasons = {node: why for node in nodes_of(model) if _is_float(node) and (why := _obstacle(node))}
+    int8 = [node for node in nodes_of(model) if _is_float(node) and node not in reasons]
+    lonely = _lonely(int8)
+    reasons |= {node: "no int8 neighbour" for node in lonely}
+    int8 = [node for node in int8 if node not in lonely]
+    quantized = frozenset(int8)
+    pairs = ((act, _fusing_producer(act)) for act in int8)
+    fused = {act: producer for act, producer in pairs if producer is not None and producer in quantized}
+    inner = {producer.outputs[0] for producer in fused.values()}
+    tensors = [value for node in int8 for value in (*data_inputs(node), node.outputs[0]) if value not in inner]
+    groups = _groups(tensors, int8)
+    fixed = {groups[value]: grid for value in tensors if (grid := _fixed_grid(value)) is not None}
+    unseen = frozenset(value for value in groups if _only_pooled(value) and value not in fixed)
+    order = {node: index for index, node in enumerate(model.graph)}
+    reasons = dict(sorted(reasons.items(), key=lambda item: order[item[0]]))
+    return Plan(quantized, reasons, groups, fixed, fused, unseen)
+
+
+def data_inputs(node: "ir.Node") -> list["ir.Value"]:
+    """The inputs that are activations (or constants in their place), not weights, bounds or shapes."""
+    if node.op_type == "Concat":
+        return [value for value in node.inputs if value is not None]
+    if node.op_type == "MatMul" and constant(node, 1) is not None:
+        return [value for value in node.inputs[:1] if value is not None]
+    return [value for value in node.inputs[: 2 if node.op_type in BINARY else 1] if value is not None]
+
+
+def weight_axis(node: "ir.Node") -> int | None:
+    """The output-channel axis of the constant weight; None for operators without one."""
+    if node.op_type == "Conv":
+        return 0
+    if node.op_type == "Gemm":
+        return 0 if node.attributes.get_int("transB", 0) else 1
+    return 1 if node.op_type == "ConvTranspose" or (node.op_type == "MatMul" and constant(node, 1) is not None) else None
+
+
+def clip_bounds(node: "ir.Node") -> tuple[float, float]:
+    """Of a Relu or a Clip with constant bounds."""
+    low, high = (None, None) if node.op_type == "Relu" else (constant(node, 1), constant(node, 2))
+    floor = 0.0 if node.op_type == "Relu" else -np.inf
+    return floor if low is None else float(low.item()), np.inf if high is None else float(high.item())
+
+
+def _is_float(node: "ir.Node") -> bool:
+    import onnx_ir as ir
+
+    values = [value for value in (*node.inputs[:1], *node.outputs[:1]) if value is not None]
+    return any(value.dtype == ir.DataType.FLOAT for value in values)
+
+
+def _obstacle(node: "ir.Node") -> str | None:
+    """Why this operator cannot run in int8."""
+    if node.op_type not in INT8_OPS:
+        return "no int8 form"
+    if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
+        return "its second output is used"
+    axis = weight_axis(node)
+    if node.op_type in WEIGHTED and constant(node, 1) is None:
+        return "its weight is computed"
+    if node.op_type == "MatMul" and axis is not None and constant(node, 1).ndim != 2:  # type: ignore[union-attr]
+        return "its constant is no matrix"
+    if node.op_type in WEIGHTED and len(node.inputs) > 2 and node.inputs[2] is not None:
+        bias = constant(node, 2)
+        if bias is None or bias.ndim != 1:
+            return "its bias is computed or no row"
+    if node.op_type == "Gemm" and (node.attributes.get_float("alpha", 1.0), node.attributes.get_float("beta", 1.0)) != (1, 1):
+        return "it scales its product"
+    return _odd_attribute(node)
+
+
+def _odd_attribute(node: "ir.Node") -> str | None:
+    if node.op_type == "Clip" and any(v is not None and constant(node, i) is None for i, v in enumerate(node.inputs) if i):
+        return "its bounds are computed"
+    if node.op_type == "Resize" and node.attributes.get_string("mode", "nearest") not in ("nearest", "linear"):
+        return "no int8 form of this interpolation"
+    if node.op_type == "Pad" and len(node.inputs) > 2 and node.inputs[2] is not None:
+        value = constant(node, 2)
+        if value is None or value.item() != 0:
+            return "it pads with another value than zero"
+    return None
+
+
+def _lonely(int8: "list[ir.Node]") -> "set[ir.Node]":
+    """Operators that only carry values, between float operators: int8 would cost accuracy and gain nothing."""
+    alive = {node for node in int8 if node.op_type not in (*CARRYING, "Concat")}
+    carriers = [node for node in int8 if node not in alive]
+    grown = True
+    while grown:
+        near = [node for node in carriers if node not in alive and any(other in alive for other in _neighbours(node))]
+        alive.update(near)
+        grown = bool(near)
+    return set(carriers) - alive
+
+
+def _neighbours(node: "ir.Node") -> "Iterator[ir.Node]":
+    for value in data_inputs(node):
+        producer = value.producer()
+        if producer is not None:
+            yield producer
+    yield from node.outputs[0].consumers()
+
+
+def _fusing_producer(act: "ir.Node") -> "ir.Node | None":
+    """The operator before an activation, when its kernel can clamp for it."""
+    if act.op_type not in ("Relu", "Clip"):
+        return None
+    value = act.inputs[0]
+    producer = None if value is None else value.producer()
+    if value is None or producer is None or len(value.uses()) != 1 or value.is_graph_output():
+        return None
+    plain = act.op_type == "Relu" or clip_bounds(act) in FUSED_BOUNDS
+    return producer if producer.op_type in FUSING and plain else None
+
+
+def _groups(tensors: "Iterable[ir.Value]", int8: "list[ir.Node]") -> "dict[ir.Value, ir.Value]":
+    """Every tensor → the first of its group (union-find with the ties of the operators)."""
+    parent = {value: value for value in tensors}
+
+    def find(value: "ir.Value") -> "ir.Value":
+        while parent[value] is not value:
+            value = parent[value]
+        return value
+
+    for node in int8:
+        if node.op_type in CARRYING or node.op_type == "Concat":
+            for value in data_inputs(node):
+                parent[find(node.outputs[0])] = find(value)
+    return {value: find(value) for value in parent}
+
+
+def _fixed_grid(value: "ir.Value") -> Grid | None:
+    """The grid that the kernel of the producer dictates, also through operators that carry it on."""
+    node = value.producer()
+    if node is None:
+        return None
+    if node.op_type in CARRYING and node.inputs[0] is not None:
+        return _fixed_grid(node.inputs[0])
+    if node.op_type == "Concat":
+        grids = {_fixed_grid(v) for v in data_inputs(node)}
+        return grids.pop() if len(grids) == 1 else None
+    return FIXED.get(node.op_type)
+
+
+def _free_concat_inputs(model: "ir.Model") -> None:
+    """Concat(Sigmoid(x), y) → Concat(Identity(Sigmoid(x)), y): the Identity becomes a requantization."""
+    import onnx_ir as ir
+
+    for node in nodes_of(model, "Concat"):
+        if _fixed_grid(node.outputs[0]) is not None:
+            continue
+        for index, value in enumerate(node.inputs):
+            if value is not None and _fixed_grid(value) is not None:
+                name = f"{value.name}_to_{node.outputs[0].name}_{index}"
+                out = ir.val(name, value.dtype, value.shape)
+                copy = ir.node("Identity", [value], outputs=[out], name=name)
+                model.graph.insert_before(node, copy)
+                node.replace_input_with(index, out)
+
+
+def _only_pooled(value: "ir.Value") -> bool:
+    readers = value.consumers()
+    return bool(readers) and not value.is_graph_output() and all(node.op_type == "MaxPool" for node in readers)

@@ -1,0 +1,202 @@
+"""Where a build begins: the user's torch module (then trained and compressed), a `.pt2` program, or an ONNX file."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgewright.compress.passes import passes
+from edgewright.compress.training import Training, train_classifier
+from edgewright.data import Samples
+from edgewright.devices.spec import Format, Precision, Spec
+from edgewright.errors import BadModel
+from edgewright.export.hop import Hop, Verdict
+from edgewright.export.pipeline import Pipeline
+from edgewright.progress import Progress
+from edgewright.runtimes.artifact import artifact_at
+from edgewright.runtimes.module.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from edgewright.runtimes.module.folder import Loaded
+
+TORCH = Spec(Format.TORCH, Precision.FLOAT32)
+ONNX = Spec(Format.ONNX, Precision.FLOAT32)
+
+
+def start_module(
+    pipeline: Pipeline, reference: str, samples: Samples | None, preprocess: Preprocess | None, seed: int
+) -> Hop:
+    """The module that the user's factory gives, saved once. Without example inputs the first sample is one."""
+    import torch
+
+    from edgewright.runtimes.module import factory as factories
+    from edgewright.runtimes.module.folder import Loaded, describe, save_module
+    from edgewright.runtimes.module.preprocessed import Preprocessed
+
+    factory = factories.find(reference)
+
+    def write(out: Path) -> Mapping[str, Any]:
+        torch.manual_seed(seed)
+        product = factories.make(factory)
+        examples = _raw(product.example_inputs or _examples_from(samples, reference), preprocess)
+        module = Preprocessed(product.module, preprocess).eval() if preprocess else product.module
+        loaded = Loaded(module, describe(module, examples), examples, (), factory, preprocess)
+        save_module(out, loaded)
+        return {"parameters": _parameters(module), "seed": seed}
+
+    return pipeline.add(
+        name="original",
+        spec=TORCH,
+        parent=None,
+        step="start",
+        module=__name__,
+        options={"seed": seed, "preprocess": preprocess.to_json() if preprocess else None},
+        tools={"torch": version("torch")},
+        depends={"factory": [factory.reference, factory.digest], "shapes": _shapes(samples)},
+        write=write,
+    )
+
+
+def start_file(pipeline: Pipeline, path: Path, trusted: bool, precision: Precision = Precision.FLOAT32) -> Hop:
+    """An ONNX file or a `.pt2` program as the user has it; nothing is written."""
+    artifact = artifact_at(path, precision, trusted=trusted)
+    if artifact.spec.format not in (Format.ONNX, Format.TORCH):
+        raise BadModel(f"{path}: a build starts from a torch module, a .pt2 or an .onnx, not from {artifact.spec}")
+    return pipeline.append(Hop("original", artifact, None, "start", {}, {}, {}, False, 0.0, Verdict()), None)
+
+
+def import_file(pipeline: Pipeline, source: Hop) -> Hop:
+    """A foreign ONNX file → the clean form that the exporters expect."""
+
+    def write(out: Path) -> Mapping[str, Any]:
+        from edgewright.export.onnx.simplify import import_onnx
+
+        return import_onnx(source.artifact.path, out)
+
+    return pipeline.add(
+        name=str(ONNX),
+        spec=ONNX,
+        parent=source,
+        step="import",
+        module="edgewright.export.onnx.simplify",
+        options={},
+        tools={package: version(package) for package in ("onnx", "onnx-ir", "onnxscript")},
+        depends={},
+        write=write,
+    )
+
+
+def train(pipeline: Pipeline, source: Hop, samples: Samples, settings: Training, function: str | None) -> Hop:
+    """The source trained on the train part, early-stopped on the validation part."""
+    fit = _fit_function(function)
+
+    def change(loaded: "Loaded") -> "tuple[Loaded, dict[str, Any]]":
+        accuracy = fit(loaded.module, samples.part("train"), samples.part("validation"), settings, pipeline.progress)
+        return loaded, {"validation_accuracy": accuracy, "seed": settings.seed}
+
+    depends = {"train": samples.digest(), "function": _digest(function)}
+    return _derived(pipeline, source, "trained", "train", asdict(settings), depends, change)
+
+
+def compress(
+    pipeline: Pipeline,
+    source: Hop,
+    name: str,
+    config: Any,
+    *,
+    samples: Samples | None = None,
+    finetune: Training | None = None,
+    function: str | None = None,
+) -> Hop:
+    """The source behind one compression pass, then fine-tuned when `finetune` is given (which needs `samples`)."""
+    chosen = passes()[name]
+    fit = _fit_function(function)
+
+    def change(loaded: "Loaded") -> "tuple[Loaded, dict[str, Any]]":
+        smaller, edit = chosen.function(loaded.inner, config, {k: v.float() for k, v in loaded.example_inputs.items()})
+        result = loaded.with_inner(smaller, edit)
+        notes: dict[str, Any] = {"parameters_before": _parameters(loaded.inner), "parameters": _parameters(smaller)}
+        if finetune is not None and samples is not None:
+            parts = samples.part("train"), samples.part("validation")
+            notes["validation_accuracy"] = fit(result.module, *parts, finetune, pipeline.progress)
+            notes["seed"] = finetune.seed
+        return result, notes
+
+    options = {"config": asdict(config), "finetune": asdict(finetune) if finetune else None}
+    depends = {"train": samples.digest() if samples and finetune else None, "function": _digest(function)}
+    return _derived(pipeline, source, f"{source.name}+{name}", name, options, depends, change)
+
+
+def _derived(
+    pipeline: Pipeline,
+    source: Hop,
+    name: str,
+    step: str,
+    options: Mapping[str, Any],
+    depends: Mapping[str, Any],
+    change: "Callable[[Loaded], tuple[Loaded, dict[str, Any]]]",
+) -> Hop:
+    """A torch hop made from a torch hop."""
+    from edgewright.runtimes.module.folder import load_module, save_module
+
+    def write(out: Path) -> Mapping[str, Any]:
+        loaded, notes = change(load_module(source.artifact.path, trusted=True))
+        save_module(out, loaded)
+        return notes
+
+    tools = {package: version(package) for package in ("torch", *(passes()[step].needs if step in passes() else ()))}
+    return pipeline.add(
+        name=name, spec=TORCH, parent=source, step=step, module=__name__,
+        options=options, tools=tools, depends=depends, write=write,
+    )  # fmt: skip
+
+
+def _fit_function(reference: str | None) -> "Callable[[nn.Module, Samples, Samples, Training, Progress], float]":
+    if reference is None:
+        return train_classifier
+    from edgewright.runtimes.module.factory import find
+
+    return find(reference).function
+
+
+def _digest(reference: str | None) -> str | None:
+    if reference is None:
+        return None
+    from edgewright.runtimes.module.factory import find
+
+    return find(reference).digest
+
+
+def _parameters(module: "nn.Module") -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _examples_from(samples: Samples | None, reference: str) -> "dict[str, Tensor]":
+    import torch
+
+    if samples is None:
+        raise BadModel(
+            f"{reference} gave no example inputs: return (module, example_inputs) from it, or give --data, whose first "
+            "sample tells the shapes"
+        )
+    return {name: torch.from_numpy(array[:1].copy()) for name, array in samples.inputs.items()}
+
+
+def _raw(examples: "dict[str, Tensor]", preprocess: Preprocess | None) -> "dict[str, Tensor]":
+    """Examples as the app gives them, before preprocessing."""
+    import torch
+
+    if preprocess is None:
+        return examples
+    if len(examples) != 1:
+        raise BadModel(f"preprocess is for models with one input; this one has {', '.join(examples)}")
+    return {name: example.to(getattr(torch, preprocess.dtype)) for name, example in examples.items()}
+
+
+def _shapes(samples: Samples | None) -> dict[str, list[Any]] | None:
+    if samples is None:
+        return None
+    return {name: [str(array.dtype), *array.shape[1:]] for name, array in samples.inputs.items()}

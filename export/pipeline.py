@@ -1,0 +1,159 @@
+"""The road of one build: each hop comes from the store or is made, then is verified."""
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from edgewright.data import Samples
+from edgewright.devices.spec import Spec
+from edgewright.errors import BadModel
+from edgewright.export.fingerprint import source_digest
+from edgewright.export.hop import Hop, Verdict
+from edgewright.export.planner import Plan
+from edgewright.export.steps import Job, Step
+from edgewright.export.store import Entry, Store
+from edgewright.export.verification import Verifier
+from edgewright.progress import Progress
+from edgewright.runtimes.artifact import Artifact, digest_of
+
+CALIBRATION_SAMPLES = 256
+Write = Callable[[Path], Mapping[str, Any]]
+
+
+class Pipeline:
+    """Holds what all hops of a build share: the store, the samples, the verifier, and the hops so far, in order."""
+
+    def __init__(self, store: Store, samples: Samples | None, verifier: Verifier, progress: Progress) -> None:
+        self.store = store
+        self.hops: list[Hop] = []
+        self._samples = samples
+        self._verifier = verifier
+        self.progress = progress
+
+    def run(self, plan: Plan, start: Hop, options: Mapping[str, Any]) -> None:
+        """Make and verify what the plan says, from `start`; `options` holds an options dataclass by step name.
+
+        Behind a hop that diverged nothing is built.
+        """
+        made = {plan.source: start}
+        for step in plan.steps:
+            source = made.get(step.source)
+            if source is not None and source.verdict.diverged is None:
+                made[step.target] = self.take(step, source, options.get(step.name, step.options()))
+
+    def take(self, step: Step, source: Hop, options: Any) -> Hop:
+        """One step of the exporter graph."""
+        job = self._job() if step.uses_data else Job(progress=self.progress)
+        settings = asdict(options)
+
+        def write(out: Path) -> Mapping[str, Any]:
+            return step.function(source.artifact, out, job, options)
+
+        return self.add(
+            name=str(step.target),
+            spec=step.target,
+            parent=source,
+            step=step.name,
+            module=step.module,
+            options=settings,
+            tools=step.tools(),
+            depends={"data": _data_key(job), "cpu": platform.machine()} if step.uses_data else {},
+            write=write,
+        )
+
+    def add(
+        self,
+        *,
+        name: str,
+        spec: Spec,
+        parent: Hop | None,
+        step: str,
+        module: str,
+        options: Mapping[str, Any],
+        tools: Mapping[str, str],
+        depends: Mapping[str, Any],
+        write: Write,
+    ) -> Hop:
+        """Get or make one artifact, verify it, and append the hop.
+
+        `module` is the edgewright module whose source the result depends on; `depends` holds digests of other inputs.
+        """
+        key = {
+            "step": step,
+            "source": source_digest(module),
+            "options": dict(options),
+            "input": parent.artifact.digest if parent else None,
+            "depends": dict(depends),
+            "tools": dict(tools),
+        }
+        entry = self.store.get_or_make(key, lambda folder: _made(spec, folder, write))
+        artifact = Artifact(spec, entry.folder / entry.record["file"], entry.record["digest"], trusted=True)
+        hop = Hop(
+            name=name,
+            artifact=artifact,
+            parent=parent.name if parent else None,
+            step=step,
+            options=dict(options),
+            tools=dict(tools),
+            notes=entry.record["notes"],
+            from_store=entry.hit,
+            seconds=entry.seconds,
+            verdict=Verdict(),
+        )
+        return self.append(hop, parent)
+
+    def append(self, hop: Hop, parent: Hop | None) -> Hop:
+        """Verify an artifact that exists, and take it as the next hop."""
+        hop = replace(hop, verdict=self._verdict(hop, parent))
+        self.hops.append(hop)
+        self._say(hop)
+        return hop
+
+    def _verdict(self, hop: Hop, parent: Hop | None) -> Verdict:
+        original = self._original(hop)
+        key = {
+            "verify": source_digest("edgewright.export.verification"),
+            "child": [str(hop.artifact.spec), hop.artifact.digest],
+            "parent": [str(parent.artifact.spec), parent.artifact.digest] if parent else None,
+            "original": original.artifact.digest,
+            "samples": self._verifier.samples(original.artifact).digest(),
+            "runtime": self._verifier.runtime_of(hop.artifact),
+        }
+        entry: Entry = self.store.get_or_make(
+            key, lambda _folder: self._verifier.verify(hop, parent, original).to_json()
+        )
+        return Verdict.from_json(entry.record)
+
+    def _original(self, hop: Hop) -> Hop:
+        """What the user brought, after training: the last hop before the first compression or export."""
+        trained = [known for known in self.hops if known.step in ("start", "train")]
+        return trained[-1] if trained and hop.step not in ("start", "train") else hop
+
+    def _job(self) -> Job:
+        if self._samples is None:
+            return Job(progress=self.progress)
+        calibration = self._samples.part("calibration").first(CALIBRATION_SAMPLES)
+        validation = self._samples.part("validation").first(CALIBRATION_SAMPLES)
+        return Job(calibration, validation if len(validation) else None, self.progress)
+
+    def _say(self, hop: Hop) -> None:
+        how = "from the store" if hop.from_store else f"{hop.seconds:.2f} s"
+        state = "unverified" if hop.verdict.unverified else "DIVERGED" if hop.verdict.diverged else "verified"
+        self.progress.say(f"{hop.step} → {hop.name}  [{how}, {state}]")
+
+
+def _made(spec: Spec, folder: Path, write: Write) -> dict[str, Any]:
+    out = folder / f"model{spec.suffix}"
+    notes = write(out)
+    if not out.exists():
+        raise BadModel(f"the step to {spec} wrote nothing")
+    return {"file": out.name, "digest": digest_of(out), "notes": dict(notes)}
+
+
+def _data_key(job: Job) -> dict[str, str | None]:
+    return {
+        "calibration": job.calibration.digest() if job.calibration else None,
+        "validation": job.validation.digest() if job.validation else None,
+    }

@@ -1,0 +1,167 @@
+"""The int8 truth of an ONNX file: Q/DQ pairs become the quantization of tensors, int8 operators lose their wrapping.
+
+    DQ → Conv → Q   ⇒   Conv on int8        float → Q, DQ → float   stay, and become QUANTIZE and DEQUANTIZE
+
+A DequantizeLinear of a constant is never computed here: its int8 values reach the file. No scale is invented.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgewright.errors import Error
+from edgewright.export.tflite.layout import is_constant
+from edgewright.export.tflite.tensor import Quantization
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+HEAVY = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+
+INT8_KERNELS = HEAVY | {
+    *("Add", "Sub", "Mul", "Relu", "Clip", "LeakyRelu", "HardSwish", "Sigmoid", "Tanh", "Softmax"),
+    *("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "Resize"),
+    *("Concat", "Split", "Slice", "Gather", "Pad", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"),
+    *("DepthToSpace", "SpaceToDepth", "Identity"),
+}
+"""ONNX operators whose TFLite kernels compute in int8 what their Q/DQ wrapping says."""
+
+FIRST_ONLY = frozenset({"Clip", "Pad", "Resize"})
+"""Operators whose float inputs after the first are parameters, not data."""
+
+
+@dataclass(frozen=True)
+class Int8:
+    """What was folded: the quantization of each int8 value, and the operators that compute in int8."""
+
+    quantization: dict["ir.Value", Quantization] = field(default_factory=dict)
+    nodes: set["ir.Node"] = field(default_factory=set)
+
+
+def fold_quantization(graph: "ir.Graph") -> Int8:
+    """Rewrite `graph` in place. Raises Error when a quantized convolution or matrix product could not run in int8."""
+    int8 = Int8()
+    violations: list[str] = []
+    for node in list(graph):
+        if node.graph is None:  # a QuantizeLinear that was folded into its producer
+            continue
+        if node.op_type == "QuantizeLinear":
+            _annotate(int8, node.outputs[0], node, node.inputs[0])
+            if is_constant(node.inputs[0]):
+                _quantize_constant(graph, int8, node)
+        elif node.op_type == "DequantizeLinear":
+            source = node.inputs[0]
+            if source is not None and is_constant(source):
+                _annotate(int8, source, node, source)
+        elif reason := _why_float(graph, node):
+            if node.op_type in HEAVY and _wrapped(node):
+                violations.append(f"  {node.name} ({node.op_type}): {reason}")
+        else:
+            _fold(graph, int8, node)
+    for node in list(graph):
+        if node.op_type == "DequantizeLinear" and not node.outputs[0].uses() and node.outputs[0] not in graph.outputs:
+            graph.remove(node, safe=True)
+    if violations:
+        raise Error("quantized operators that would run in float:\n" + "\n".join(violations))
+    return int8
+
+
+def _quantize_constant(graph: "ir.Graph", int8: Int8, node: "ir.Node") -> None:
+    """Constant → Q   ⇒   int8 constant, exactly as QuantizeLinear rounds."""
+    import onnx_ir as ir
+
+    output = node.outputs[0]
+    found = int8.quantization.pop(output)
+    real = _constant(node, 0)
+    spread = [-1 if axis == found.axis else 1 for axis in range(real.ndim)] if found.scale.size > 1 else [1] * real.ndim
+    codes = np.rint(real / found.scale.reshape(spread)) + found.zero_point.reshape(spread)
+    tensor = ir.tensor(np.clip(codes, -128, 127).astype(np.int8), name=output.name)
+    constant = ir.Value(
+        name=output.name, shape=ir.Shape(real.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
+    ir.convenience.replace_all_uses_with(output, constant)
+    graph.remove(node, safe=True)
+    graph.register_initializer(constant)
+    int8.quantization[constant] = found
+
+
+def _annotate(int8: Int8, value: "ir.Value", node: "ir.Node", measured: "ir.Value | None") -> None:
+    import onnx_ir as ir
+
+    found = _parameters(node)
+    known = int8.quantization.setdefault(value, found)
+    if not known.same(found):
+        raise Error(f"{value.name}: two quantizations, {known} and {found}; give each its own tensor")
+    if node.op_type == "QuantizeLinear" and measured is not None:
+        value.shape, value.type = measured.shape, ir.TensorType(ir.DataType.INT8)
+    if value.dtype not in (ir.DataType.INT8, ir.DataType.INT32):
+        raise Error(f"{value.name}: quantized as {value.dtype}; TFLite's int8 kernels take int8, and int32 for a bias")
+
+
+def _parameters(node: "ir.Node") -> Quantization:
+    scale = _constant(node, 1)
+    zero_point = _constant(node, 2) if len(node.inputs) > 2 else np.zeros_like(scale, np.int64)
+    if scale.ndim > 1 or np.any(scale <= 0):
+        raise Error(f"{node.name}: its scale must be positive and have rank 0 or 1, got shape {scale.shape}")
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+    points = np.broadcast_to(zero_point.reshape(-1), (scale.size,)).astype(np.int64)
+    return Quantization(scale.reshape(-1).astype(np.float32), points, axis if scale.size > 1 else 0)
+
+
+def _constant(node: "ir.Node", index: int) -> np.ndarray:  # type: ignore[type-arg]
+    value = node.inputs[index]
+    if value is None or value.const_value is None:
+        raise Error(f"{node.name}: input {index} ({value.name if value else 'absent'}) must be a constant")
+    return value.const_value.numpy()
+
+
+def _data(node: "ir.Node") -> list[int]:
+    """Positions of the operands that carry float data (dequantized or not)."""
+    inputs = node.inputs[:1] if node.op_type in FIRST_ONLY else node.inputs
+    return [
+        index
+        for index, value in enumerate(inputs)
+        if value is not None and (_dequantizer(value) or (value.dtype is not None and value.dtype.name == "FLOAT"))
+    ]
+
+
+def _dequantizer(value: "ir.Value | None") -> "ir.Node | None":
+    node = value.producer() if value is not None else None
+    return node if node is not None and node.op_type == "DequantizeLinear" else None
+
+
+def _wrapped(node: "ir.Node") -> bool:
+    return bool(_data(node)) and all(_dequantizer(node.inputs[index]) for index in _data(node)[:2])
+
+
+def _why_float(graph: "ir.Graph", node: "ir.Node") -> str | None:
+    """Why the operator does not compute in int8; None when it does."""
+    if node.op_type not in INT8_KERNELS:
+        return "TFLite has no int8 kernel for it"
+    bare = [node.inputs[index] for index in _data(node) if _dequantizer(node.inputs[index]) is None]
+    if bare or not _data(node):
+        return f"not dequantized: {', '.join(str(value.name) for value in bare if value is not None)}"
+    for output in node.outputs:
+        users = [use.node for use in output.uses()]
+        if output in graph.outputs or any(user.op_type != "QuantizeLinear" for user in users):
+            return f"its output {output.name} is used before it is quantized"
+        if users and not all(_parameters(user).same(_parameters(users[0])) for user in users):
+            return f"its output {output.name} is quantized in two ways"
+    return None if any(output.uses() for output in node.outputs) else "its output is not used"
+
+
+def _fold(graph: "ir.Graph", int8: Int8, node: "ir.Node") -> None:
+    import onnx_ir as ir
+
+    int8.nodes.add(node)
+    for index in _data(node):
+        dequantizer = _dequantizer(node.inputs[index])
+        assert dequantizer is not None
+        node.replace_input_with(index, dequantizer.inputs[0])
+    for output in node.outputs:
+        for use in list(output.uses()):
+            output.dtype = ir.DataType.INT8
+            _annotate(int8, output, use.node, None)
+            ir.convenience.replace_all_uses_with(use.node.outputs[0], output)
+            graph.remove(use.node, safe=True)

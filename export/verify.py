@@ -1,0 +1,136 @@
+"""Fidelity: does an artifact still answer like another on the same samples, and like the labels."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgewright.data import Samples
+from edgewright.devices.spec import Precision
+from edgewright.errors import BadData
+
+Outputs = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The least signal-to-noise ratio and top-1 agreement (0…1) at which a hop passes."""
+
+    snr_db: float
+    top1_agreement: float
+
+
+LIMITS: Mapping[Precision, Limit] = {
+    Precision.FLOAT32: Limit(80.0, 0.999),
+    Precision.FLOAT16: Limit(40.0, 0.99),
+    Precision.INT8: Limit(15.0, 0.93),
+}
+"""By the precision of the child. float32 hops only reorder sums, float16 has 11 bits, int8 about 8 per layer."""
+
+SAME_PRECISION = {Precision.INT8: Limit(25.0, 0.98)}
+"""Stricter where the parent has the same precision: a lowering must not requantize."""
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Against a reference, over all outputs. Higher is better, but for `max_abs`.
+
+    `snr_db` = 10 log10(Σ reference² / Σ (candidate - reference)²), infinity when equal; `top1_agreement` and `accuracy`
+    are fractions for outputs that look like class scores [n, classes], else None. `synthetic`: random probes, not data.
+    """
+
+    samples: int
+    max_abs: float
+    snr_db: float
+    top1_agreement: float | None
+    accuracy: float | None
+    synthetic: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"snr_db": "inf" if np.isinf(self.snr_db) else self.snr_db}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "Fidelity":
+        return cls(**{**raw, "snr_db": float(raw["snr_db"])})
+
+
+def fidelity(reference: Outputs, candidate: Outputs, samples: Samples) -> Fidelity:
+    """Compare outputs for the same samples. Raises BadData when names or shapes differ."""
+    _check(reference, candidate)
+    truth = {name: np.asarray(array, np.float64) for name, array in reference.items()}
+    answer = {name: np.asarray(candidate[name], np.float64) for name in truth}
+    noise = sum(float(np.sum((answer[name] - truth[name]) ** 2)) for name in truth)
+    signal = sum(float(np.sum(array**2)) for array in truth.values())
+    scores = next(iter(truth))
+    ranked = truth[scores].ndim == 2 and truth[scores].shape[1] > 1
+    top = answer[scores].argmax(1) if ranked else None
+    return Fidelity(
+        samples=len(samples),
+        max_abs=max(float(np.max(np.abs(answer[name] - truth[name]))) for name in truth),
+        snr_db=snr_db(signal, noise),
+        top1_agreement=None if top is None else float(np.mean(top == truth[scores].argmax(1))),
+        accuracy=None if top is None or samples.labels is None else float(np.mean(top == samples.labels)),
+        synthetic=samples.origin == "synthetic",
+    )
+
+
+def snr_db(signal: float, noise: float) -> float:
+    """10 log10(signal / noise); infinity without noise, -infinity when the answer is not finite."""
+    if not np.isfinite(noise):
+        return float("-inf")
+    if noise == 0:
+        return float("inf")
+    return float(10 * np.log10(max(signal, 1e-300) / noise))
+
+
+def limit_for(child: Precision, parent: Precision) -> Limit | None:
+    """What a hop must reach; None where no limit is set for the precision."""
+    return SAME_PRECISION.get(child, LIMITS.get(child)) if child == parent else LIMITS.get(child)
+
+
+def shortfalls(measured: Fidelity, limit: Limit) -> list[str]:
+    """Each limit that is missed, as a sentence; empty when the hop passes."""
+    missed = []
+    if measured.snr_db < limit.snr_db:
+        missed.append(f"SNR {measured.snr_db:.1f} dB is below {limit.snr_db:g} dB")
+    if measured.top1_agreement is not None and measured.top1_agreement < limit.top1_agreement:
+        missed.append(f"top-1 agreement {measured.top1_agreement:.2%} is below {limit.top1_agreement:.1%}")
+    return missed
+
+
+def first_bad_tensor(reference: Outputs, candidate: Outputs, floor_db: float) -> tuple[str, float] | None:
+    """The first inner tensor, in the reference's order, that both have by name and whose SNR is below `floor_db`.
+
+    Layouts may differ: of the axis orders that fit the shape, the one that agrees best counts.
+    """
+    for name, array in reference.items():
+        if name not in candidate or array.size != candidate[name].size or array.dtype.kind != "f":
+            continue
+        truth = array.astype(np.float64)
+        noises = [float(np.sum((order - truth) ** 2)) for order in _orders(candidate[name], truth.shape)]
+        measured = snr_db(float(np.sum(truth**2)), min(noises)) if noises else float("-inf")
+        if measured < floor_db:
+            return name, measured
+    return None
+
+
+def _orders(array: NDArray[Any], shape: tuple[int, ...]) -> list[NDArray[np.float64]]:
+    """`array` as it stands, and read as channels-last."""
+    values = array.astype(np.float64)
+    readings = [values.reshape(shape)]
+    if len(shape) > 2:
+        readings.append(np.moveaxis(values.reshape(shape[0], *shape[2:], shape[1]), -1, 1))
+    return readings
+
+
+def _check(reference: Outputs, candidate: Outputs) -> None:
+    problems = [f"{name} is missing" for name in reference if name not in candidate]
+    problems += [
+        f"{name} has shape {candidate[name].shape}, wanted {array.shape}"
+        for name, array in reference.items()
+        if name in candidate and candidate[name].shape != array.shape
+    ]
+    if problems:
+        raise BadData("the outputs cannot be compared: " + "; ".join(problems))

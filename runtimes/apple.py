@@ -1,0 +1,80 @@
+"""Core ML: runs ML programs on the CPU of a Mac. No other system can."""
+
+import logging
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgewright.devices.spec import Format
+from edgewright.errors import BadInput, BadModel
+from edgewright.runtimes.artifact import Artifact
+from edgewright.runtimes.contract import CONTRACT_KEY, Contract
+from edgewright.runtimes.runtime import Arrays
+
+
+class CoreMlSession:
+    """Core ML chooses its threads itself."""
+
+    def __init__(self, path: Path) -> None:
+        logging.getLogger("coremltools").setLevel(logging.ERROR)  # it warns about every package that it does not find
+        import coremltools  # type: ignore[import-untyped]
+
+        try:
+            self._model = coremltools.models.MLModel(str(path), compute_units=coremltools.ComputeUnit.CPU_ONLY)
+        except Exception as error:  # the framework's errors come as plain Exceptions
+            raise BadModel(f"{path}: Core ML refuses it: {error}") from None
+        stored = self._model.user_defined_metadata.get(CONTRACT_KEY)
+        self.contract = Contract.from_json(stored) if stored else _derived(path)
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        answers = self._predict(self._feed(inputs))
+        return self.contract.from_file(np.asarray(answers[info.name]) for info in self.contract.outputs)
+
+    def prepared(self, inputs: Arrays) -> Callable[[], None]:
+        feed = self._feed(inputs)
+        return lambda: self._model.predict(feed) and None
+
+    def intermediates(self, inputs: Arrays) -> dict[str, NDArray[Any]]:  # noqa: ARG002 Core ML shows none
+        return {}
+
+    def _feed(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        names = [info.name for info in self.contract.inputs]
+        return dict(zip(names, self.contract.to_file(inputs), strict=True))
+
+    def _predict(self, feed: dict[str, NDArray[Any]]) -> dict[str, Any]:
+        try:
+            return dict(self._model.predict(feed))
+        except Exception as error:
+            raise BadInput(f"Core ML failed on these inputs: {error}") from None
+
+
+class CoreMl:
+    name = "coreml"
+    formats = (Format.COREML,)
+    preference = 10
+
+    def missing(self) -> str | None:
+        if sys.platform != "darwin":
+            return f"Core ML runs on macOS only; this is {sys.platform}: measure this file on a Mac"
+        return None if find_spec("coremltools") else "needs 'coremltools': pip install 'edgewright[coreml]'"
+
+    def version(self) -> str:
+        return version("coremltools")
+
+    def load(self, artifact: Artifact, threads: int = 1) -> CoreMlSession:  # noqa: ARG002
+        return CoreMlSession(artifact.path)
+
+
+def _derived(path: Path) -> Contract:
+    from edgewright.runtimes.read import read
+
+    return read(path).contract
+
+
+RUNTIME = CoreMl()

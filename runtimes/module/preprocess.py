@@ -1,0 +1,39 @@
+"""Preprocessing inside the model: the file takes raw samples, so no app can get the normalization wrong."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgewright.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """The model's real input is (raw × scale - mean) / std, per channel (axis 1), for models with one input.
+
+    `mean` and `std` have one value a channel, or one for all; `dtype` is what the raw input comes as: float32 or uint8.
+    """
+
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        problems = []
+        if len(self.mean) != len(self.std) and 1 not in (len(self.mean), len(self.std)):
+            problems.append(f"{len(self.mean)} means but {len(self.std)} standard deviations")
+        if any(value <= 0 for value in self.std):
+            problems.append("std must be positive")
+        if self.dtype not in ("float32", "uint8"):
+            problems.append(f"dtype is {self.dtype!r}; known: float32, uint8")
+        if problems:
+            raise BadInput("preprocess: " + "; ".join(problems))
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "Preprocess":
+        lists = {name: tuple(raw[name]) for name in ("mean", "std") if name in raw}
+        return cls(**{**raw, **lists})

@@ -1,0 +1,47 @@
+"""tflite-runtime: the older interpreter that Raspberry Pi systems carry; its wheels need numpy 1."""
+
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from edgewright.devices.spec import Format
+from edgewright.runtimes.artifact import Artifact
+from edgewright.runtimes.tflite_session import Interpreter, TfliteSession
+
+
+class TfliteRuntime:
+    name = "tflite-runtime"
+    formats = (Format.TFLITE, Format.TFLM)
+    preference = 20
+
+    def missing(self) -> str | None:
+        if not find_spec("tflite_runtime"):
+            return "needs 'tflite-runtime': pip install 'edgewright[tflite-runtime]'"
+        if int(np.__version__.split(".")[0]) >= 2:  # its extension was built for numpy 1 and dies when used
+            return f"needs numpy<2, this is {np.__version__}: pip install 'numpy<2', or use litert"
+        return None
+
+    def version(self) -> str:
+        return version("tflite-runtime")
+
+    def load(self, artifact: Artifact, threads: int = 1) -> TfliteSession:
+        return TfliteSession(artifact.path, threads, _interpreter)
+
+
+def _interpreter(path: Path, threads: int, keep_inner: bool) -> Interpreter:
+    from tflite_runtime import interpreter as tflite  # type: ignore[import-untyped]
+
+    kinds = tflite.OpResolverType
+    made = tflite.Interpreter(
+        model_path=str(path),
+        num_threads=threads,
+        experimental_op_resolver_type=kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES if keep_inner else kinds.AUTO,
+        experimental_preserve_all_tensors=keep_inner,
+    )
+    return cast(Interpreter, made)
+
+
+RUNTIME = TfliteRuntime()

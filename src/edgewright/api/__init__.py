@@ -1,0 +1,22 @@
+"""The Python API: what the command line calls. `import edgewright` re-exports it, loaded on first use."""
+
+from edgewright.api.bench import bench, compare, fit
+from edgewright.api.build import build
+from edgewright.api.convert import convert
+from edgewright.api.environment import doctor, list_devices, ops
+from edgewright.api.files import inspect, load, run, verify
+
+__all__ = [
+    "bench",
+    "build",
+    "compare",
+    "convert",
+    "doctor",
+    "fit",
+    "inspect",
+    "list_devices",
+    "load",
+    "ops",
+    "run",
+    "verify",
+]

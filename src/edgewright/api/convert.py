@@ -1,0 +1,117 @@
+"""`convert`: one file or module to another file, by the exporter graph, verified."""
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgewright.api.request import named_precision
+from edgewright.data import Samples, load_samples
+from edgewright.devices.spec import Format, Precision, Spec
+from edgewright.errors import BadData, BadInput, Diverged, WriteFailed
+from edgewright.export import origin
+from edgewright.export.hop import Hop
+from edgewright.export.pipeline import Pipeline
+from edgewright.export.planner import Plan, plan
+from edgewright.export.steps import steps
+from edgewright.export.store import Store
+from edgewright.export.verification import Verifier
+from edgewright.progress import Progress, Silent
+from edgewright.runtimes.artifact import FORMAT_OF_SUFFIX
+from edgewright.runtimes.read import read
+
+LAYOUTS = ("original", "nhwc")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """The written file's hop is the last; `synthetic` tells that it was verified on random probes, not on data."""
+
+    out: Path
+    plan: Plan
+    hops: tuple[Hop, ...]
+
+    @property
+    def hop(self) -> Hop:
+        return self.hops[-1]
+
+
+def convert(
+    source: str,
+    out: Path | str,
+    *,
+    data: str | None = None,
+    precision: str = "float32",
+    layout: str = "original",
+    store: Path | str | None = None,
+    trust: bool = False,
+    progress: Progress | None = None,
+) -> Conversion:
+    """Turn `source` (a module, a ``.pt2`` or an ``.onnx``) into the kind of file that `out` names.
+
+    `layout` is that of a TFLite file's images. Raises NoPath, UnsupportedOps, Diverged (nothing is written then), …
+    """
+    out, progress = Path(out), progress or Silent()
+    if out.suffix not in FORMAT_OF_SUFFIX or out.suffix in (".torch", ".pt2"):
+        raise BadInput(f"{out}: name the output .onnx, .tflite or .mlpackage")
+    target = Spec(FORMAT_OF_SUFFIX[out.suffix], named_precision(precision))
+    samples = _samples(data)
+    pipeline = Pipeline(
+        Store(Path(store) if store else None), samples, Verifier(samples and samples.part("test"), progress), progress
+    )
+    start = _start(pipeline, source, target, samples, trust)
+    route = plan(start.artifact.spec, [target], has_data=samples is not None)
+    progress.say(f"plan:\n{route}")
+    pipeline.run(route, start, _options(route, target, layout))
+    last = pipeline.hops[-1]
+    if last.verdict.diverged is not None:
+        raise Diverged(f"{last.verdict.diverged}\nNothing was written to {out}.")
+    _place(last.artifact.path, out)
+    return Conversion(out, route, tuple(pipeline.hops))
+
+
+def _samples(data: str | None) -> Samples | None:
+    if data is None:
+        return None
+    samples = load_samples(data)
+    if len(samples.part("test")) == 0:
+        raise BadData(f"{data}: no sample is in the test part, so nothing can be verified")
+    return samples
+
+
+def _start(pipeline: Pipeline, source: str, target: Spec, samples: Samples | None, trust: bool) -> Hop:
+    path = Path(source)
+    if path.suffix in FORMAT_OF_SUFFIX:
+        precision = read(path).precision if path.suffix == ".onnx" else Precision.FLOAT32
+        given = origin.start_file(pipeline, path, trust, precision)
+        foreign = given.artifact.spec == origin.ONNX and target != Spec(Format.ONNX, precision)
+        return origin.import_file(pipeline, given) if foreign or target == origin.ONNX else given
+    return origin.start_module(pipeline, source, samples, None, seed=0)
+
+
+def _options(route: Plan, target: Spec, layout: str) -> dict[str, object]:
+    if layout not in LAYOUTS:
+        raise BadInput(f"layout is {layout!r}; known: {', '.join(LAYOUTS)}")
+    if layout == "original":
+        return {}
+    if target.format is not Format.TFLITE:
+        raise BadInput(f"layout nhwc is for .tflite files, not for {target}")
+    last = next(step for step in steps() if step == route.path(target)[-1])
+    return {last.name: last.options(layout=layout)}
+
+
+def _place(made: Path, out: Path) -> None:
+    """Copy beside `out`, then rename: a full disk leaves the old file whole."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".making-", dir=out.parent) as aside:
+            copy = Path(aside) / out.name
+            if made.is_dir():
+                shutil.copytree(made, copy)
+                if out.exists():
+                    out.rename(Path(aside) / "old")
+            else:
+                shutil.copyfile(made, copy)
+            copy.rename(out)
+    except OSError as error:
+        raise WriteFailed(f"{out}: {error.strerror or error}") from error

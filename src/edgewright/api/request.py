@@ -1,0 +1,66 @@
+"""What a build is asked for: a recipe from a file, overlaid with what the caller said."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from edgewright.data import Samples, load_samples
+from edgewright.devices.device import device, devices
+from edgewright.devices.spec import Format, Precision, Spec
+from edgewright.errors import BadData, BadInput, nearest
+from edgewright.recipe import BUILT, Recipe, read_recipe
+
+WITHOUT_DATA = (Precision.FLOAT32, Precision.FLOAT16)
+
+
+def overlay(
+    model: str | None, recipe: Path | str | None, for_devices: Sequence[str], data: str | None, precision: str
+) -> Recipe:
+    """The recipe of a build. Raises BadInput when nothing says what to build, or for what."""
+    base = read_recipe(Path(recipe)) if recipe else Recipe(model or "")
+    if model:
+        base = replace(base, model=model)
+    if for_devices:
+        base = replace(base, devices=tuple(device(name).name for name in for_devices))
+    if data:
+        base = replace(base, data=data)
+    if precision != "auto":
+        base = replace(base, precisions=(named_precision(precision),))
+    elif base.data is None:
+        base = replace(base, precisions=tuple(p for p in base.precisions if p in WITHOUT_DATA))
+    problems = [] if base.model else ["no model: give one, or a recipe that names one"]
+    if not base.devices:
+        problems.append(f"no device: give --for; known: {', '.join(devices())}")
+    if problems:
+        raise BadInput("; ".join(problems))
+    return base
+
+
+def wanted(recipe: Recipe) -> tuple[Spec, ...]:
+    """Every Spec that a device of the recipe accepts, at the recipe's precisions, in a fixed order."""
+    accepted = {spec for name in recipe.devices for spec in device(name).accepts}
+    specs = tuple(spec for spec in sorted(accepted) if spec.precision in recipe.precisions and spec.format in EXPORTED)
+    if not specs:
+        precisions = ", ".join(recipe.precisions)
+        raise BadInput(f"{', '.join(recipe.devices)} accept nothing at {precisions}; see `edgewright devices NAME`")
+    return specs
+
+
+EXPORTED = (Format.ONNX, Format.TFLITE, Format.COREML)
+
+
+def samples_of(recipe: Recipe) -> Samples | None:
+    """The data of a recipe. Raises BadData when there is nothing to verify on."""
+    if recipe.data is None:
+        return None
+    samples = load_samples(recipe.data)
+    if len(samples.part("test")) == 0:
+        raise BadData(f"{recipe.data}: no sample is in the test part, so nothing can be verified; add some to `split`")
+    return samples
+
+
+def named_precision(text: str) -> Precision:
+    """Raises BadInput naming the nearest precision that can be built."""
+    if text not in [p.value for p in BUILT]:
+        raise BadInput(f"unknown precision {text!r}; {nearest(text, [p.value for p in BUILT])}")
+    return Precision(text)

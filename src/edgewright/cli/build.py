@@ -1,0 +1,101 @@
+"""`edgewright build`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgewright.benchmarks.units import bytes_text
+from edgewright.cli.console import Data, Json, StorePath, Trust, emit, progress, table
+
+if TYPE_CHECKING:
+    from edgewright.api.result import Build
+    from edgewright.export.hop import Hop
+
+HEADS = ("artifact", ">size", ">accuracy", ">top-1 same", ">SNR dB", ">median ms", ">p90 ms", ">peak RAM", "state")
+
+
+def command(
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="MODEL", help="package.module:factory, path/to/file.py:factory, a .pt2 or an .onnx."),
+    ] = None,
+    for_: Annotated[
+        str, typer.Option("--for", metavar="DEVICE[,DEVICE…]", help="Targets, see `edgewright devices`.")
+    ] = "",
+    recipe: Annotated[Path | None, typer.Option("--recipe", metavar="FILE", help="An edgewright.toml.")] = None,
+    data: Data = None,
+    precision: Annotated[
+        str, typer.Option("--precision", help="auto (all that the devices take), float32, float16 or int8.")
+    ] = "auto",
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the artifacts and the report go.")] = Path(
+        "build"
+    ),
+    bench: Annotated[bool, typer.Option("--bench/--no-bench", help="Measure latency and memory here.")] = True,
+    store: StorePath = None,
+    trust: Trust = False,
+    json_: Json = False,
+) -> None:
+    """Compress, export, verify and measure a model for devices.
+
+    Example: edgewright build model.py:net --for raspberry-pi-4,wear-os-w5 --data samples.npz --out out
+    """
+    from edgewright import api
+    from edgewright.api.bundle import manifest
+
+    devices = [name for name in for_.split(",") if name]
+    built = api.build(
+        model, devices=devices, recipe=recipe, data=data, precision=precision, out=out, store=store, bench=bench,
+        trust=trust, progress=progress(),
+    )  # fmt: skip
+    if json_:
+        emit(manifest(built))
+    else:
+        show(built)
+    raise typer.Exit(1 if built.failures else 0)
+
+
+def show(built: "Build") -> None:
+    from edgewright.api.result import file_name
+
+    table("", HEADS, [_row(built, hop) for hop in built.hops])
+    print(
+        "latency and RAM: measured on this machine, in fresh processes, 1 thread; top-1 and SNR: against the original"
+    )
+    print()
+    verdicts = {(fit.device, hop.name): str(fit.verdict) for hop, fit in built.fits}
+    exported = list(dict.fromkeys(hop.name for hop, _ in built.fits))
+    devices = built.recipe.devices
+    table("", ["fits?", *devices], [(name, *(verdicts[device, name] for device in devices)) for name in exported])
+    print()
+    for device, hop in built.best.items():
+        print(
+            f"{device}: "
+            + (f"ship {file_name(hop)} ({bytes_text(hop.artifact.size_bytes)})" if hop else "nothing fits")
+        )
+    for spec, why in built.plan.blocked.items():
+        print(f"not built: {spec}: {why}")
+    for reason in dict.fromkeys(hop.verdict.unverified for hop in built.hops if hop.verdict.unverified):
+        print(f"unverified: {reason}")
+    for failure in built.failures:
+        print(f"FAILED: {failure}")
+    made = sum(not hop.from_store for hop in built.hops)
+    print(
+        f"\n{built.out}: {len(built.hops)} artifacts, manifest.json, report.html in {built.seconds:.1f} s "
+        f"({made} made, {len(built.hops) - made} from the store)"
+    )
+
+
+def _row(built: "Build", hop: "Hop") -> tuple[str, ...]:
+    from edgewright.api.result import status
+
+    answers, timing = hop.verdict.vs_original, built.timings[hop.name]
+    fidelity = ("-", "-", "-")
+    if answers is not None:
+        accuracy = "-" if answers.accuracy is None else f"{answers.accuracy:.2%}"
+        same = "-" if answers.top1_agreement is None else f"{answers.top1_agreement:.2%}"
+        fidelity = (accuracy, same, f"{answers.snr_db:.1f}")
+    times = ("-", "-", "-")
+    if not isinstance(timing, str):
+        times = (f"{timing.median_ms:.3f}", f"{timing.p90_ms:.3f}", bytes_text(timing.peak_ram_bytes))
+    return (hop.name, bytes_text(hop.artifact.size_bytes), *fidelity, *times, status(hop))

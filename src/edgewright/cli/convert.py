@@ -1,0 +1,45 @@
+"""`edgewright convert`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgewright.benchmarks.units import bytes_text
+from edgewright.cli.console import Data, Json, StorePath, Trust, emit, progress
+
+
+def command(
+    source: Annotated[str, typer.Argument(metavar="IN", help="A module (file.py:factory), a .pt2 or an .onnx.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Ends in .onnx, .tflite or .mlpackage.")],
+    data: Data = None,
+    precision: Annotated[str, typer.Option("--precision", help="float32, float16, int8 (with --data).")] = "float32",
+    layout: Annotated[
+        str, typer.Option("--layout", help="original, or nhwc: a .tflite file with images channels-last.")
+    ] = "original",
+    store: StorePath = None,
+    trust: Trust = False,
+    json_: Json = False,
+) -> None:
+    """Turn one model into another format or precision, verified on the way.
+
+    Example: edgewright convert model.onnx model.tflite --precision int8 --data samples.npz
+    """
+    from edgewright import api
+
+    done = api.convert(
+        str(source), out, data=data, precision=precision, layout=layout, store=store, trust=trust, progress=progress()
+    )
+    verdict = done.hop.verdict
+    if json_:
+        document = {"out": str(out), "size_bytes": done.hop.artifact.size_bytes, "digest": done.hop.artifact.digest}
+        return emit(document | {"steps": [hop.step for hop in done.hops], "verdict": verdict.to_json()})
+    print(f"{out}: {done.hop.artifact.spec}, {bytes_text(done.hop.artifact.size_bytes)}")
+    if verdict.unverified:
+        print(f"unverified: {verdict.unverified}")
+    elif verdict.vs_original is not None:
+        found = verdict.vs_original
+        probes = "synthetic probes" if found.synthetic else "samples"
+        same = "" if found.top1_agreement is None else f", top-1 the same on {found.top1_agreement:.2%}"
+        print(f"verified on {found.samples} {probes}: SNR {found.snr_db:.1f} dB against the original{same}")
+    return None

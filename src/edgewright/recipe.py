@@ -1,0 +1,171 @@
+"""`edgewright.toml`: a whole build in one file. Strict: an unknown key is an error that names the nearest known one.
+
+model = "watch.py:watch_cnn"          # factory, .pt2 or .onnx; paths are relative to this file
+data = "watch.npz"                    # DATA
+devices = ["apple-watch-s9"]          # what to build for
+precisions = ["float32", "int8"]
+seed = 0
+[preprocess]                          # folded into the model: (raw × scale - mean) / std
+[train]                               # optional: train first
+[[compress]]                          # passes, in order
+pass = "prune"
+amount = 0.5
+finetune = { epochs = 10 }
+[budget]                              # build fails (exit 1) when an artifact misses it
+[options.quantize]                    # choices of a step, by its name
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edgewright.compress.passes import passes
+from edgewright.compress.training import Training
+from edgewright.devices.device import Budget, device
+from edgewright.devices.spec import Precision
+from edgewright.errors import BadInput, BadRecipe, Error, nearest
+from edgewright.export.steps import steps
+from edgewright.runtimes.module.preprocess import Preprocess
+
+T = TypeVar("T")
+BUILT = (Precision.FLOAT32, Precision.FLOAT16, Precision.INT8)
+
+
+@dataclass(frozen=True)
+class Compress:
+    """One compression pass with its settings, and how to fine-tune after it."""
+
+    name: str
+    config: Any
+    finetune: Training | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to build, from what, for what, within which budget."""
+
+    model: str
+    data: str | None = None
+    devices: tuple[str, ...] = ()
+    precisions: tuple[Precision, ...] = BUILT
+    seed: int = 0
+    preprocess: Preprocess | None = None
+    train: Training | None = None
+    train_function: str | None = None
+    compress: tuple[Compress, ...] = ()
+    budget: Budget = field(default_factory=Budget)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Raises one BadRecipe that lists everything wrong with the file."""
+    try:
+        raw = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadRecipe(f"{path}: {error}") from None
+    return _Reader(path).recipe(raw)
+
+
+class _Reader:
+    """Collects the problems of one file while its sections are read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._problems: list[str] = []
+
+    def recipe(self, raw: dict[str, Any]) -> Recipe:
+        known = {each.name for each in fields(Recipe)} - {"train_function"}
+        self._unknown(raw, known, "")
+        if not isinstance(raw.get("model"), str):
+            self._problems.append("model is missing: a factory (file.py:function), a .pt2 or an .onnx")
+        train = dict(raw["train"]) if "train" in raw else None
+        function = train.pop("function", None) if train is not None else None
+        settings = {
+            "model": self._near(str(raw.get("model"))),
+            "data": self._near(raw["data"]) if "data" in raw else None,
+            "devices": tuple(
+                self._try(lambda name=name: device(name).name, "devices") for name in raw.get("devices", ())
+            ),
+            "precisions": tuple(
+                self._try(lambda p=p: _precision(p), "precisions") for p in raw.get("precisions", BUILT)
+            ),
+            "seed": raw.get("seed", 0),
+            "preprocess": self._section(Preprocess, raw["preprocess"], "preprocess") if "preprocess" in raw else None,
+            "train": self._section(Training, train, "train") if train is not None else None,
+            "train_function": self._near(function) if function else None,
+            "compress": tuple(self._compress(row, i) for i, row in enumerate(raw.get("compress", ()))),
+            "budget": self._section(Budget, raw.get("budget", {}), "budget"),
+            "options": self._options(raw.get("options", {})),
+        }
+        if self._problems:
+            raise BadRecipe(f"{self._path}: " + "; ".join(self._problems))
+        return Recipe(**settings)
+
+    def _compress(self, row: Mapping[str, Any], index: int) -> Compress | None:
+        where = f"compress[{index}]"
+        rest = dict(row)
+        name, finetune = rest.pop("pass", None), rest.pop("finetune", None)
+        if name not in passes():
+            self._problems.append(f"{where}.pass is {name!r}; {nearest(str(name), passes())}")
+            return None
+        config = self._section(passes()[name].config, rest, where)
+        return Compress(name, config, self._section(Training, finetune, f"{where}.finetune") if finetune else None)
+
+    def _options(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        known = {step.name: step.options for step in steps()}
+        self._unknown(raw, known, "options.")
+        return {name: self._section(known[name], row, f"options.{name}") for name, row in raw.items() if name in known}
+
+    def _section(self, kind: type[T], raw: Mapping[str, Any], where: str) -> T | None:
+        """A dataclass from a table. Lists become tuples; unknown keys, missing keys and refused values are problems."""
+        known = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]
+        before = len(self._problems)
+        self._unknown(raw, known, where + ".")
+        required = {n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING}
+        self._problems += [f"{where}.{name} is missing" for name in sorted(required - set(raw))]
+        for name, value in raw.items():
+            default = known[name].default if name in known else None
+            if isinstance(default, (int, float, str)) and not _alike(default, value):
+                self._problems.append(f"{where}.{name} is {value!r}, wanted {type(default).__name__}")
+        if len(self._problems) > before:
+            return None
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()}
+        made: T | None = self._try(lambda: kind(**values), where)
+        return made
+
+    def _unknown(self, raw: Mapping[str, Any], known: Sequence[str] | set[str] | Mapping[str, Any], where: str) -> None:
+        self._problems += [f"unknown key {where}{name}; {nearest(name, known)}" for name in raw if name not in known]
+
+    def _try(self, make: Any, where: str) -> Any:
+        try:
+            return make()
+        except (Error, TypeError) as error:
+            self._problems.append(f"{where}: {error}")
+            return None
+
+    def _near(self, text: str) -> str:
+        """A path in the recipe is relative to the recipe's folder."""
+        place, colon, name = text.rpartition(":")
+        file = place if colon and place.endswith(".py") else text
+        beside = self._path.parent / file
+        return text if not beside.exists() else str(beside) + (f":{name}" if file == place else "")
+
+
+def _precision(text: str) -> Precision:
+    try:
+        precision = Precision(text)
+    except ValueError:
+        raise BadInput(f"unknown precision {text!r}; {nearest(text, [p.value for p in BUILT])}") from None
+    if precision not in BUILT:
+        raise BadInput(f"{text} cannot be built yet; known: {', '.join(p.value for p in BUILT)}")
+    return precision
+
+
+def _alike(default: object, value: object) -> bool:
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, float):
+        return isinstance(value, (int, float))
+    return isinstance(value, type(default))

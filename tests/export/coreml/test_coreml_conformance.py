@@ -1,0 +1,80 @@
+"""onnx's own node cases through the writer: an answer is right or the case is refused with a reason; none is wrong."""
+
+import importlib
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from edgewright.errors import BadModel, UnsupportedOps
+from edgewright.export.coreml.convert import convert
+from edgewright.export.coreml.options import CoremlOptions
+from edgewright.export.lowering import INTERNAL_OPSET
+from tests.export.coreml.evaluator import evaluate
+
+# Module of onnx.backend.test.case.node → the least number of its cases that must be answered.
+ANSWERED = {"conv": 1}
+
+
+def cases(module: str) -> list[Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some cases compute their expectation with overflow
+        node = importlib.import_module("onnx.backend.test.case.node")
+        loaded = importlib.import_module(f"onnx.backend.test.case.node.{module}")
+    types = {name.lower() for name in vars(loaded)}
+    found = [case for case in node._NodeTestCases if case.model.graph.node[0].op_type.lower() in types]
+    return [case for case in found if "_expanded" not in case.name and len(case.model.graph.node) == 1]
+
+
+def with_constants(case: Any) -> tuple[onnx.ModelProto, dict[str, np.ndarray[Any, Any]]]:
+    """The case as a clean model: everything but the first input is a constant, unless it is a second operand."""
+    graph = onnx.GraphProto()
+    graph.CopyFrom(case.model.graph)
+    inputs, _ = case.data_sets[0]
+    arrays = {info.name: np.asarray(array) for info, array in zip(graph.input, inputs, strict=True)}
+    same = [name for name, array in arrays.items() if array.dtype == inputs[0].dtype and array.size]
+    free = same if graph.node[0].op_type in OPERANDS else list(arrays)[:1]
+    kept = [info for info in graph.input if info.name in free]
+    del graph.input[:]
+    graph.input.extend(kept)
+    graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in arrays.items() if n not in free)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", INTERNAL_OPSET)])
+    return model, {name: arrays[name] for name in free}
+
+
+OPERANDS = {
+    "Add", "And", "Concat", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "MatMul", "Max", "Min",
+    "Mul", "Or", "Pow", "Sub", "Where", "Xor",
+}  # fmt: skip
+
+
+def outcome(case: Any, folder: Path, opset: str = "iOS17") -> str:
+    """`answered`, or why the case was refused. Fails on a wrong answer."""
+    model, inputs = with_constants(case)
+    source, out = folder / f"{case.name}.onnx", folder / f"{case.name}.mlpackage"
+    onnx.save(model, source)
+    try:
+        convert(source, out, CoremlOptions(opset), np.float32)
+    except (UnsupportedOps, BadModel) as refusal:
+        return str(refusal)
+    held = {
+        name: np.atleast_1d(array).astype(np.float32 if array.dtype == np.float32 else np.int32)
+        for name, array in inputs.items()
+    }
+    values = evaluate(out, held)
+    for info, expected in zip(case.model.graph.output, case.data_sets[0][1], strict=True):
+        if info.name in values:
+            actual = values[info.name].reshape(expected.shape)
+            np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-5, err_msg=case.name)
+    return "answered"
+
+
+@pytest.mark.parametrize("module", ANSWERED)
+def test_no_node_case_is_answered_wrongly(module: str, tmp_path: Path) -> None:
+    outcomes = {case.name: outcome(case, tmp_path) for case in cases(module)}
+    answered = [name for name, result in outcomes.items() if result == "answered"]
+    assert len(answered) >= ANSWERED[module], outcomes
