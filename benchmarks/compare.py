@@ -3,7 +3,8 @@
 With one thread the thread's CPU time decides, which noisy neighbours hardly touch; with more threads, wall time.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +43,10 @@ class Comparison:
         if low > 1 + NOISE:
             return "B"
         return "A" if high < 1 / (1 + NOISE) else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values, the verdict among them."""
+        return asdict(self) | {"faster": self.faster, "verdict": self.verdict}
 
     @property
     def verdict(self) -> str:

@@ -58,12 +58,14 @@ def fit(
     measurement: Measurement | None = None,
     *,
     accuracy_drop: float | None = None,
+    unverified: str | None = None,
     budget: Budget | None = None,
     arena: Arena | None = None,
 ) -> Fit:
     """Judge what `read` found in a file against a device, and against the user's budget where one is set.
 
-    `accuracy_drop` is a fraction. `arena` is what tflite-micro asked for (`arena_of`); without it, and for other
+    `accuracy_drop` is a fraction; `unverified` says why it could not be measured here: then accuracy is stated as such
+    and not judged. `arena` is what tflite-micro asked for (`arena_of`); without it, and for other
     runtimes, RAM is modelled: live activations, and the weights where the device holds them in RAM.
     """
     spec = Spec(model.format, model.precision)
@@ -71,7 +73,9 @@ def fit(
     if spec not in device.accepts:
         return Fit(device.name, str(spec), Verdict.NO, (_refused(spec, device),))
     lines = [_storage(model, device, budget), _ram(model, device, budget, arena), _latency(device, measurement, budget)]
-    if accuracy_drop is not None or budget.accuracy_drop is not None:
+    if unverified is not None:
+        lines.append(Line("accuracy", None, f"unverified: {unverified}", "unverified"))
+    elif accuracy_drop is not None or budget.accuracy_drop is not None:
         lines.append(_accuracy(accuracy_drop, budget))
     order = list(Verdict)
     worst = max((line.verdict for line in lines if line.verdict is not None), key=order.index)

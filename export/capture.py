@@ -83,8 +83,8 @@ def _explain(module: "torch.nn.Module", error: Exception) -> str:
     reason = "\n".join(str(root).strip().splitlines()[:8])
     return (
         f"torch cannot export {type(module).__name__}: {type(root).__name__}: {reason}\n"
-        "The module must run on tensors alone, without branches on their values: try torch.export.export(module, inputs), "
-        "replace such branches by torch.where, or give an .onnx file instead."
+        "The module must run on tensors alone, without branches on their values: replace such branches by torch.where "
+        "(torch.export.export(module, inputs) shows where), or give an .onnx file instead."
     )
 
 

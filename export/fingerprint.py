@@ -11,9 +11,17 @@ PACKAGE = "edgewright"
 
 @cache
 def source_digest(module: str) -> str:
-    """sha256 over the files that `module` reaches by import statements, inside functions too.
+    """sha256 over the files that `module` reaches by import statements, inside functions too."""
+    total = hashlib.sha256()
+    for name, file in sorted(sources(module).items()):
+        total.update(name.encode() + b"\0" + file.read_bytes())
+    return total.hexdigest()
 
-    A module of a folder with an `ops` or `passes` folder beside it depends on all of it: those are found by walking.
+
+def sources(module: str) -> dict[str, Path]:
+    """The package's modules on which `module` depends, itself included.
+
+    A module with an `ops` folder beside it depends on all of it: rules are found by walking, not by import.
     """
     files: dict[str, Path] = {}
     waiting = [module]
@@ -25,10 +33,7 @@ def source_digest(module: str) -> str:
         files[name] = file
         waiting += _imports(name, file)
         waiting += [f"{name.rpartition('.')[0]}.ops.{sibling.stem}" for sibling in file.parent.glob("ops/*.py")]
-    total = hashlib.sha256()
-    for name in sorted(files):
-        total.update(name.encode() + b"\0" + files[name].read_bytes())
-    return total.hexdigest()
+    return files
 
 
 def _file(module: str) -> Path | None:

@@ -27,7 +27,13 @@ ONNX = Spec(Format.ONNX, Precision.FLOAT32)
 
 
 def start_module(
-    pipeline: Pipeline, reference: str, samples: Samples | None, preprocess: Preprocess | None, seed: int
+    pipeline: Pipeline,
+    reference: str,
+    samples: Samples | None,
+    preprocess: Preprocess | None = None,
+    *,
+    seed: int = 0,
+    name: str = "original",
 ) -> Hop:
     """The module that the user's factory gives, saved once. Without example inputs the first sample is one."""
     import torch
@@ -48,7 +54,7 @@ def start_module(
         return {"parameters": _parameters(module), "seed": seed}
 
     return pipeline.add(
-        name="original",
+        name=name,
         spec=TORCH,
         parent=None,
         step="start",
@@ -72,7 +78,7 @@ def import_file(pipeline: Pipeline, source: Hop) -> Hop:
     """A foreign ONNX file → the clean form that the exporters expect."""
 
     def write(out: Path) -> Mapping[str, Any]:
-        from edgewright.export.onnx.simplify import import_onnx
+        from edgewright.export.onnx.foreign import import_onnx
 
         return import_onnx(source.artifact.path, out)
 
@@ -81,7 +87,7 @@ def import_file(pipeline: Pipeline, source: Hop) -> Hop:
         spec=ONNX,
         parent=source,
         step="import",
-        module="edgewright.export.onnx.simplify",
+        module="edgewright.export.onnx.foreign",
         options={},
         tools={package: version(package) for package in ("onnx", "onnx-ir", "onnxscript")},
         depends={},

@@ -5,14 +5,15 @@ Core ML user-defined metadata) under `CONTRACT_KEY`, so a file alone is enough t
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewright.errors import BadInput
+from edgewright.errors import BadInput, BadModel
 
 CONTRACT_KEY = "edgewright.contract"
 
@@ -68,8 +69,16 @@ class Contract:
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
 
+    def check_names(self, inputs: Collection[str], outputs: Collection[str], path: Path) -> None:
+        """Raises BadModel unless the contract names every input of the file at `path`, and outputs that it has."""
+        wrong = sorted({info.name for info in self.inputs} ^ set(inputs))
+        wrong += sorted({info.name for info in self.outputs} - set(outputs))
+        if wrong:
+            ends = f"{', '.join(inputs)} → {', '.join(outputs)}"
+            raise BadModel(f"{path}: its {CONTRACT_KEY} does not fit the file ({ends}): {', '.join(wrong)}")
+
     def to_file(self, arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """The inputs as the file wants them, in its order. Raises one BadInput listing wrong names and wrong shapes."""
+        """The inputs as the file wants them, in this order. Raises one BadInput listing wrong names and shapes."""
         known = [info.name for info in self.inputs]
         problems = [f"no array for input {name!r}" for name in known if name not in arrays]
         problems += [f"unknown input {name!r}" for name in arrays if name not in known]
@@ -86,7 +95,7 @@ class Contract:
         return stored
 
     def from_file(self, arrays: Iterable[NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """What the file gave, in its order → by the original's names, in its layout and dtype."""
+        """What the file gave, in this order → by the original's names, in its layout and dtype."""
         return {info.name: info.from_file(array) for info, array in zip(self.outputs, arrays, strict=True)}
 
     def to_json(self) -> str:

@@ -26,7 +26,7 @@ class EagerSession:
 
         torch.set_num_threads(threads)  # torch knows no other scope than the process
         loaded = load_module(path, trusted=trusted)
-        self._module = loaded.module.eval()
+        self._module = loaded.module
         self.contract = loaded.contract
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:

@@ -14,7 +14,7 @@ from edgewright.errors import BadInput, BadModel, MissingExtra
 from edgewright.runtimes.artifact import Artifact
 from edgewright.runtimes.descriptor import captured
 from edgewright.runtimes.runtime import Arrays
-from edgewright.runtimes.tflite_session import inner_tensors, positions, real
+from edgewright.runtimes.tflite_session import inner_tensors, real
 from edgewright.runtimes.tflite_view import open_tflite
 
 FIRST_ARENA_BYTES = 1 << 18
@@ -26,9 +26,10 @@ class MicroSession:
         self._path = path
         self._view = open_tflite(path)
         self.contract = self._view.contract
-        main = self._view.main
-        self._inputs = [main.inputs.index(i) for i in positions(self.contract.inputs, self._view.inputs, path)]
-        self._outputs = [main.outputs.index(i) for i in positions(self.contract.outputs, self._view.outputs, path)]
+        view, main = self._view, self._view.main
+        self.contract.check_names(view.inputs, view.outputs, path)
+        self._inputs = [main.inputs.index(view.inputs[info.name]) for info in self.contract.inputs]
+        self._outputs = [main.outputs.index(view.outputs[info.name]) for info in self.contract.outputs]
         self._interpreter = _interpreter(path)
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
@@ -63,7 +64,7 @@ class TfliteMicro:
     preference = 30
 
     def missing(self) -> str | None:
-        return None if find_spec("tflite_micro") else "needs 'tflite-micro': pip install tflite-micro"
+        return None if find_spec("tflite_micro") else "needs 'tflite-micro': pip install 'edgewright[tflite-micro]'"
 
     def version(self) -> str:
         return version("tflite-micro")
@@ -79,12 +80,16 @@ def arena_bytes(path: Path) -> int:
     Raises MissingExtra, or BadModel when tflite-micro refuses the file.
     """
     if RUNTIME.missing():
-        raise MissingExtra("tflite-micro", "tflite", "measuring an arena")
+        raise MissingExtra("tflite-micro", "tflite-micro", "measuring an arena")
     open_tflite(path)
     interpreter = _interpreter(path)
-    with captured() as text:
-        interpreter.invoke()
-        interpreter.print_allocations()
+    text = [""]
+    try:
+        with captured() as text:
+            interpreter.invoke()
+            interpreter.print_allocations()
+    except RuntimeError as error:  # a kernel may turn down a type only when it runs
+        raise BadModel(f"{path}: tflite-micro fails on it: {text[0].strip() or error}") from None
     found = re.search(r"Arena allocation total (\d+) bytes", text[0])
     if found is None:
         raise BadModel(f"{path}: tflite-micro did not report its arena: {text[0].strip() or 'no output'}")

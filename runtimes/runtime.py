@@ -39,7 +39,7 @@ class Session(Protocol):
 
 class Runtime(Protocol):
     name: str
-    formats: tuple[Format, ...]
+    formats: tuple[Format, ...]  # first what it is made for; none: only its name picks it
     preference: int  # lower is picked first
 
     def missing(self) -> str | None:
@@ -71,9 +71,9 @@ def runtimes() -> Mapping[str, Runtime]:
 def pick(format_: Format, name: str | None = None) -> tuple[Runtime | None, str]:
     """The best runtime here for a format (or the named one), and why there is none."""
     reasons = []
-    for runtime in runtimes().values():
-        if format_ not in runtime.formats or (name is not None and runtime.name != name):
-            continue
+    named = [runtime for runtime in runtimes().values() if name in (None, runtime.name)]
+    fitting = [r for r in named if format_ in r.formats or (name is not None and not r.formats)]
+    for runtime in sorted(fitting, key=lambda r: r.formats[:1] != (format_,)):
         reason = runtime.missing()
         if reason is None:
             return runtime, ""

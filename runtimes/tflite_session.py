@@ -1,6 +1,6 @@
 """A session on the interpreter that ai-edge-litert and tflite-runtime share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.errors import BadInput, BadModel
-from edgewright.runtimes.contract import TensorInfo
 from edgewright.runtimes.descriptor import captured
 from edgewright.runtimes.runtime import Arrays
 from edgewright.runtimes.tflite_view import TfliteTensor, TfliteView, open_tflite
@@ -35,8 +34,9 @@ class TfliteSession:
         self._make = make
         self._view = open_tflite(path)
         self.contract = self._view.contract
-        self._inputs = positions(self.contract.inputs, self._view.inputs, path)
-        self._outputs = positions(self.contract.outputs, self._view.outputs, path)
+        self.contract.check_names(self._view.inputs, self._view.outputs, path)
+        self._inputs = [self._view.inputs[info.name] for info in self.contract.inputs]
+        self._outputs = [self._view.outputs[info.name] for info in self.contract.outputs]
         self._interpreter = self._open(keep_inner=False)
         self._shapes: list[tuple[int | None, ...]] = [self._view.main.tensors[index].shape for index in self._inputs]
 
@@ -85,14 +85,6 @@ class TfliteSession:
             interpreter.invoke()
         except (ValueError, RuntimeError) as error:
             raise BadInput(f"{self._path}: the TFLite interpreter failed on these inputs: {error}") from None
-
-
-def positions(infos: tuple[TensorInfo, ...], names: Mapping[str, int], path: Path) -> list[int]:
-    """The tensor of each input (or output). Raises BadModel when the contract names what the file does not have."""
-    absent = [info.name for info in infos if info.name not in names]
-    if absent:
-        raise BadModel(f"{path}: its contract names {absent}, the file has {sorted(names)}")
-    return [names[info.name] for info in infos]
 
 
 def inner_tensors(view: TfliteView) -> dict[int, TfliteTensor]:

@@ -70,8 +70,6 @@ def _capture(name: str, path: Path) -> None:
     module, example = NETWORKS[name][0](), samples(name, 1)
     with torch.no_grad():
         output = module(example)
-    contract = Contract(
-        (TensorInfo("input", tuple(example.shape)),), (TensorInfo("output", tuple(output.shape)),)
-    )
+    contract = Contract((TensorInfo("input", tuple(example.shape)),), (TensorInfo("output", tuple(output.shape)),))
     model, _ = simplify(capture_module(module, {"input": example}, ["output"]))
     save_model(model, contract, path)

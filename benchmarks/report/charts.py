@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 
 from edgewright.benchmarks.report.content import ArtifactRow
 from edgewright.benchmarks.report.scale import Scale, Tick, spanning
@@ -99,8 +100,8 @@ def latencies(rows: Iterable[ArtifactRow]) -> Chart | None:
 
 
 def noise_ratios(rows: Iterable[ArtifactRow]) -> Chart | None:
-    """A line an artifact: signal over deviation from the original, in dB. None where nothing was verified."""
-    known = [(row, row.snr_db) for row in rows if row.snr_db is not None]
+    """A line an artifact: signal over deviation from the parent, in dB, where it is finite; None without any."""
+    known = [(row, row.snr_db) for row in rows if row.snr_db is not None and isfinite(row.snr_db)]
     if not known:
         return None
     x = spanning([*(snr for _, snr in known), 0.0], LEFT + 10, WIDTH - RIGHT - 50, zero=True)
@@ -112,7 +113,7 @@ def noise_ratios(rows: Iterable[ArtifactRow]) -> Chart | None:
         )
         for index, (row, snr) in enumerate(known)
     ]
-    title = "Signal over deviation from the original"
+    title = "Signal over deviation from the parent"
     return _lines(title, "SNR in dB, more is closer", [row for row, _ in known], x, lambda value: f"{value:g}", dots)
 
 

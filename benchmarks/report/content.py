@@ -23,8 +23,9 @@ class LatencyFigure:
 class ArtifactRow:
     """One artifact. `name` is unique in the report; `parent` is the name of the row that it was made from.
 
-    `status` is original, verified, unverified or diverged; `reason` says why where it is neither of the first two.
-    `accuracy`, `accuracy_drop` and `agreement` (top-1, with the original) are fractions; SNR is against the original.
+    `status` is original, compressed, verified, unverified or diverged; `reason` says why for the last two.
+    `accuracy`, `accuracy_drop` and `agreement` (top-1, with the original) are fractions. SNR is against the parent,
+    infinite where the answers are identical.
     """
 
     name: str

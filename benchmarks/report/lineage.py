@@ -32,7 +32,7 @@ class Lineage:
     box_height: float = BOX_HEIGHT
 
 
-def lineage(rows: Sequence[ArtifactRow]) -> Lineage:
+def family_tree(rows: Sequence[ArtifactRow]) -> Lineage:
     """Leaves stand below each other, a parent beside its first child. An absent parent makes a root."""
     names = {row.name for row in rows}
     children: dict[str | None, list[ArtifactRow]] = {}

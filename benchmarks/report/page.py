@@ -1,12 +1,13 @@
 """One offline HTML page: no script, no address outside the file."""
 
 from importlib.resources import files
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgewright.benchmarks.report.charts import SHAPES, latencies, noise_ratios, size_and_accuracy
 from edgewright.benchmarks.report.content import FitCell, Report
-from edgewright.benchmarks.report.lineage import lineage
+from edgewright.benchmarks.report.lineage import family_tree
 from edgewright.benchmarks.report.summary import cards, speed_sentence
 from edgewright.benchmarks.units import bytes_text, ms_text, percent_text
 from edgewright.errors import MissingExtra, WriteFailed
@@ -36,11 +37,12 @@ def html_of(report: Report) -> str:
         cards=cards(report),
         charts=[chart for chart in charts if chart is not None],
         speed=speed_sentence(rows),
-        lineage=lineage(rows),
+        lineage=family_tree(rows),
         fits={(cell.device, cell.artifact): cell for cell in report.fits},
         devices=_device_titles(report.fits, dict(report.devices)),
         formats=list(dict.fromkeys(row.format for row in rows)),
         shapes=SHAPES,
+        infinite=inf,
     )
 
 

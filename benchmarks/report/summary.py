@@ -72,7 +72,7 @@ def _speed(rows: Sequence[ArtifactRow]) -> Card | None:
 
 
 def _proof(rows: Sequence[ArtifactRow]) -> Card | None:
-    made = [row for row in rows if row.status != "original"]
+    made = [row for row in rows if row.status not in ("original", "compressed")]
     if not made:
         return None
     others = [f"{n} {status}" for status in ("unverified", "diverged") if (n := sum(r.status == status for r in made))]

@@ -21,17 +21,17 @@ NAMES_KEY = "edgewright.names"
 
 
 @step(source="onnx:float32", target="coreml:float32", needs=NEEDS, cost=0.4, options=CoremlOptions)
-def coreml_float32(source: Artifact, out: Path, job: Job, options: CoremlOptions) -> Notes:
+def coreml_float32(source: Artifact, out: Path, job: Job, options: CoremlOptions) -> Notes:  # noqa: ARG001
     return convert(source.path, out, options, np.float32)
 
 
 @step(source="onnx:float32", target="coreml:float16", needs=NEEDS, cost=0.4, options=CoremlOptions)
-def coreml_float16(source: Artifact, out: Path, job: Job, options: CoremlOptions) -> Notes:
+def coreml_float16(source: Artifact, out: Path, job: Job, options: CoremlOptions) -> Notes:  # noqa: ARG001
     return convert(source.path, out, options, np.float16)
 
 
 @step(source="onnx:int8", target="coreml:int8", needs=NEEDS, cost=0.4, options=CoremlInt8Options)
-def coreml_int8(source: Artifact, out: Path, job: Job, options: CoremlInt8Options) -> Notes:
+def coreml_int8(source: Artifact, out: Path, job: Job, options: CoremlInt8Options) -> Notes:  # noqa: ARG001
     return convert(source.path, out, options, np.float16 if options.compute == "float16" else np.float32)
 
 

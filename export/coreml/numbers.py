@@ -19,9 +19,14 @@ def survives_float16(array: NDArray[Any]) -> bool:
     if array.dtype.kind != "f" or array.size == 0:
         return True
     finite = np.where(np.abs(array) < UNBOUNDED, array, np.float32(0))
-    with np.errstate(over="ignore"):
-        error = np.abs(finite.astype(np.float16).astype(np.float32) - finite)
+    error = np.abs(rounded(finite, np.float16).astype(np.float32) - finite)
     return bool(error.max() <= np.abs(finite).max() * 2.0**-9)
+
+
+def rounded(array: NDArray[Any], dtype: type[np.floating[Any]]) -> NDArray[Any]:
+    """Floats in another precision; what overflows becomes infinite."""
+    with np.errstate(over="ignore"):
+        return array.astype(dtype)
 
 
 def int32_of(array: NDArray[Any], *, saturate: bool) -> NDArray[np.int32] | None:

@@ -49,7 +49,7 @@ class CoremlInt8Options(CoremlOptions):
         super().__post_init__()
         if self.opset < "iOS17":
             raise BadInput(
-                f"coreml:int8 keeps activations in int8, which needs target iOS17 or watchOS10 and later, not {self.target}"
+                f"coreml:int8 has int8 activations, which need target iOS17 / watchOS10 or later, not {self.target}"
             )
         if self.compute not in ("float16", "float32"):
             raise BadInput(f"unknown compute {self.compute!r}; {nearest(self.compute, ('float16', 'float32'))}")

@@ -4,9 +4,9 @@ import contextlib
 import io
 import json
 import logging
-import shutil
 import tempfile
 import uuid
+import warnings
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -38,7 +38,9 @@ def serialize(program: Any, options: CoremlOptions, metadata: dict[str, str], pa
     """Write the package at `package` by coremltools, take out what is random, and return its specification."""
     import coremltools as ct  # type: ignore[import-untyped]
 
-    with contextlib.redirect_stderr(io.StringIO()):  # its progress bars know no switch
+    # Its progress bars know no switch, and it leaves its temporary folders to the garbage collector.
+    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
         model = ct.convert(
             program,
             source="milinternal",
@@ -67,7 +69,7 @@ def write_package(program: Any, options: CoremlOptions, metadata: dict[str, str]
             (package / "Data" / MODEL).write_bytes(content)
             (package / "Data" / WEIGHTS).mkdir(exist_ok=True)
             (package / "Manifest.json").write_text(manifest(content), encoding="utf-8")
-            shutil.move(package, out)
+            package.rename(out)
     except OSError as error:
         raise WriteFailed(f"{out}: cannot write the Core ML package: {error}") from error
     return spec

@@ -8,43 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgewright.errors import BadModel, Error, UnsupportedOps
-from edgewright.export.coreml.builder import MilBuilder, Value, is_compressed, static_shape, var_dtype
+from edgewright.export.coreml.border import border_dtype
+from edgewright.export.coreml.builder import MilBuilder, Value, element_type, is_compressed, static_shape
 from edgewright.export.coreml.lowerings import COREML
-from edgewright.export.coreml.numbers import int32_of, survives_float16
+from edgewright.export.coreml.names import Names
+from edgewright.export.coreml.numbers import int32_of, rounded, survives_float16
 from edgewright.export.lowering import attributes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 MAX_RANK = 5
-BORDER_DTYPES = {"FLOAT": "float32", "INT32": "int32", "INT64": "int32", "BOOL": "int32"}
-"""ONNX type of an input or output → how a Core ML file holds it. Core ML has neither int64 nor bool at its border."""
-
-
-class Names:
-    """MIL names are identifiers: `renamed` maps each name that had to change to the name in the graph."""
-
-    def __init__(self, graph: "ir.Graph") -> None:
-        from coremltools.converters.mil.mil.passes.defs.preprocess import NameSanitizer  # type: ignore[import-untyped]
-
-        self.renamed: dict[str, str] = {}
-        self.taken = {str(value.name) for node in graph for value in node.outputs} | {str(v.name) for v in graph.inputs}
-        self._sanitizer = NameSanitizer()
-        self._sanitizer.all_names.update(self.taken)
-
-    def of(self, name: str) -> str:
-        """The MIL name of a tensor; ask once per tensor."""
-        legal = str(self._sanitizer.sanitize_name(name))
-        if legal != name:
-            self.renamed[legal] = name
-            self.taken.add(legal)
-        return legal
-
-    def free(self, name: str) -> str:
-        """A name that no tensor of the graph has."""
-        while name in self.taken:
-            name += "_mil"
-        return name
 
 
 @dataclass(frozen=True)
@@ -57,11 +31,10 @@ class MilProgram:
 
 
 def build_program(graph: "ir.Graph", opset: str, compute: type[np.floating[Any]]) -> MilProgram:
-    """Lower every node. Raises UnsupportedOps with all problems of all nodes, BadModel for an unusable border."""
+    """Lower every node. Raises UnsupportedOps with all problems of all nodes."""
     import coremltools as ct  # type: ignore[import-untyped]
     from coremltools.converters.mil.mil import Builder, Function, Program  # type: ignore[import-untyped]
 
-    _check_border(graph)
     COREML.check_coverage(graph)
     Builder.name_count.clear()  # coremltools numbers its unnamed operations over the whole process
     names = Names(graph)
@@ -79,21 +52,10 @@ def build_program(graph: "ir.Graph", opset: str, compute: type[np.floating[Any]]
     return MilProgram(program, names.renamed, tuple(lowering.float32_nodes))
 
 
-def _check_border(graph: "ir.Graph") -> None:
-    for value in (*graph.inputs, *graph.outputs):
-        if value.dtype is None or value.dtype.name not in BORDER_DTYPES:
-            raise BadModel(
-                f"{value.name!r} is {value.dtype}; a Core ML file takes and gives {', '.join(BORDER_DTYPES)}"
-            )
-        if value.shape is None or not value.shape.is_static():
-            raise BadModel(f"{value.name!r} has shape {value.shape}; Core ML files are written for fixed lengths")
-
-
 def _placeholder(mb: Any, value: "ir.Value") -> Any:
     from coremltools.converters.mil.mil import types
 
-    assert value.dtype is not None
-    kind = types.fp32 if BORDER_DTYPES[value.dtype.name] == "float32" else types.int32
+    kind = types.fp32 if border_dtype(value) == "float32" else types.int32
     return mb.placeholder(shape=static_shape(value) or [1], dtype=kind)
 
 
@@ -156,13 +118,13 @@ class GraphLowering:
 
     def output(self, value: "ir.Value") -> Any:
         """The Var of a graph output: its own name, float32 or int32, rank 1 at least."""
-        var, wanted = self.values[str(value.name)], BORDER_DTYPES[value.dtype.name if value.dtype else "FLOAT"]
+        var, wanted = self.values[str(value.name)], border_dtype(value)
         if isinstance(var, np.ndarray):
             raise BadModel(f"output {value.name!r} is a constant: it does not depend on any input")
         mb = self.b.mb
         if not var.shape:
             var = mb.expand_dims(x=var, axes=[0])
-        if var_dtype(var) != wanted:
+        if element_type(var) != wanted:
             var = mb.cast(x=var, dtype="fp32" if wanted == "float32" else "int32")
         elif self._is_named(var):
             var = mb.identity(x=var)
@@ -177,8 +139,11 @@ class GraphLowering:
 
     def _apply(self, node: "ir.Node") -> tuple[Value, ...]:
         for value in (*node.inputs, *node.outputs):
-            if value is not None and value.shape is not None and len(value.shape) > MAX_RANK:
-                self.b.refuse(f"rank {len(value.shape)}, Core ML tensors have at most {MAX_RANK} dimensions")
+            shape = static_shape(value) if value is not None else []
+            if len(shape) > MAX_RANK:
+                raise self.b.refusal(f"rank {len(shape)}, Core ML tensors have at most {MAX_RANK} dimensions")
+            if 0 in shape and value not in node.inputs[1:]:  # as parameter an empty list is meant
+                raise self.b.refusal("an empty tensor")
         rule = COREML.rules()[node.op_type]
         inputs = [None if value is None else self.values[str(value.name)] for value in node.inputs]
         self.b.dtype = self._arithmetic(node, inputs)
@@ -187,7 +152,7 @@ class GraphLowering:
         except (ValueError, NotImplementedError) as error:
             if isinstance(error, Error):
                 raise
-            self.b.refuse(_reason(error))
+            raise self.b.refusal(_reason(error)) from error
         return tuple(result) if isinstance(result, tuple | list) else (result,)
 
     def _arithmetic(self, node: "ir.Node", inputs: list[Value]) -> type[np.floating[Any]]:
@@ -196,14 +161,16 @@ class GraphLowering:
         A bias is made once, in float32. An int8 program reads its input and writes its output in float32 directly.
         """
         arrays = [value for value in inputs if isinstance(value, np.ndarray)]
-        if self.compute is np.float32 or (node.op_type == "DequantizeLinear" and arrays[0].dtype == np.int32):
+        if self.compute is np.float32:
             return np.float32
-        if node.op_type == "QuantizeLinear" and var_dtype(inputs[0]) == "float32":
+        if node.op_type == "DequantizeLinear" and (
+            node.outputs[0].is_graph_output() or element_type(inputs[0]) == "int32"
+        ):
             return np.float32
-        if node.op_type == "DequantizeLinear" and node.outputs[0].is_graph_output():
+        if node.op_type == "QuantizeLinear" and element_type(inputs[0]) == "float32":
             return np.float32
         weights = [value for value in inputs if is_compressed(value)]
-        if all(survives_float16(array) for array in arrays) and all(var_dtype(w) == "float16" for w in weights):
+        if all(survives_float16(array) for array in arrays) and all(element_type(w) == "float16" for w in weights):
             return np.float16
         self.float32_nodes.append(str(node.name))
         return np.float32
@@ -215,12 +182,14 @@ class GraphLowering:
         if isinstance(value, np.ndarray):
             if value.dtype == np.int64:
                 narrow = int32_of(value, saturate=node.op_type == "Slice")
-                return narrow if narrow is not None else self.b.refuse("integers beyond 32 bits")
+                if narrow is None:
+                    raise self.b.refusal("integers beyond 32 bits")
+                return narrow
             if value.dtype == np.float64:
-                self.b.refuse("float64 constants")
-            return value.astype(self.b.dtype) if value.dtype.kind == "f" else value
+                raise self.b.refusal("float64 constants")
+            return rounded(value, self.b.dtype) if value.dtype.kind == "f" else value
         wanted = np.dtype(self.b.dtype).name
-        if not var_dtype(value).startswith("float") or var_dtype(value) == wanted:
+        if not element_type(value).startswith("float") or element_type(value) == wanted:
             return value
         known = self._casts.get((id(value), wanted))
         if known is None:
@@ -235,8 +204,8 @@ class GraphLowering:
             return result
         if value.shape is not None and value.shape.is_static() and list(result.shape) != static_shape(value):
             raise Error(
-                f"{self.b.node.op_type} {self.b.node.name!r}: MIL infers shape {list(result.shape)} for {value.name!r}, "
-                f"ONNX {static_shape(value)}; please report this model"
+                f"{self.b.node.op_type} {self.b.node.name!r}: MIL infers shape {list(result.shape)} for "
+                f"{value.name!r}, ONNX {static_shape(value)}; please report this model"
             )
         if self._is_named(result) or value.is_graph_output():
             return result

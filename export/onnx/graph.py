@@ -73,10 +73,7 @@ def replace(old: "ir.Node", *new: "ir.Node") -> None:
 
 
 def bypass(node: "ir.Node") -> bool:
-    """Let the readers of `node` read its input; False (and nothing changes) when its output is a graph output.
-
-    A graph output keeps its name by moving it to the producer, where the input has one that no other output names.
-    """
+    """Let the readers of `node` read its input; False (and nothing changes) when its output is a graph output."""
     source, output = node.inputs[0], node.outputs[0]
     assert source is not None
     assert node.graph is not None

@@ -69,4 +69,5 @@ def simplify(model: "ir.Model") -> tuple["ir.Model", dict[str, int]]:
 
 
 def _io_names(model: "ir.Model") -> list[str | None]:
-    return [value.name for value in (*model.graph.inputs, *model.graph.outputs)]
+    inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+    return [value.name for value in (*inputs, *model.graph.outputs)]

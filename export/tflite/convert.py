@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from edgewright.errors import BadModel, Error
+from edgewright.errors import BadInput, BadModel, Error, WriteFailed, nearest
 from edgewright.export.onnx.file import contract_of
 from edgewright.export.steps import Job, Notes, step
 from edgewright.export.tflite.activations import fuse_activations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 NEEDS = {"ai-edge-litert": "tflite", "flatbuffers": "tflite", "onnx-ir": "onnx"}
+LAYOUTS = ("original", "nhwc")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class TfliteOptions:
 
 @dataclass(frozen=True)
 class Converted:
+    """The bytes of the file, its contract, its operators in order, and what goes on record."""
+
     content: bytes
     contract: Contract
     ops: tuple[Op, ...]
@@ -67,6 +70,8 @@ def convert(model: "ir.Model", *, layout: str = "original", half: bool = False) 
 
     Raises UnsupportedOps listing every operator or case that TFLite cannot express, BadModel when a shape is unknown.
     """
+    if layout not in LAYOUTS:
+        raise BadInput(f"layout {layout!r}: {nearest(layout, LAYOUTS)}")
     graph = model.graph
     _complete(model)
     contract = _contract(model, layout)
@@ -93,7 +98,13 @@ def _load(path: Path) -> "ir.Model":
 
 
 def _write(out: Path, converted: Converted) -> Notes:
-    out.write_bytes(converted.content)
+    try:
+        out.write_bytes(converted.content)
+    except OSError as error:
+        out.unlink(missing_ok=True)
+        raise WriteFailed(
+            f"{out}: cannot write ({error.strerror}); free some space or choose another folder"
+        ) from error
     return converted.notes
 
 
@@ -142,14 +153,14 @@ def _notes(graph: "ir.Graph", ops: tuple[Op, ...], int8: Int8, builder: Builder,
     constants = {
         tensor.data.tobytes() for op in ops for tensor in op.inputs if tensor is not None and tensor.data is not None
     }
-    weights_bytes = sum(map(len, constants))
+    constant_bytes = sum(map(len, constants))
     heavy = [node for node in graph if node.op_type in HEAVY]
     wrapping = ("QuantizeLinear", "DequantizeLinear")
     floats = [node for node in graph if node not in int8.nodes and node.op_type not in wrapping]
     return {
         "ops": dict(sorted(Counter(op.code for op in ops).items())),
-        "constant_bytes": weights_bytes,
-        "overhead_bytes": size_bytes - weights_bytes,
+        "constant_bytes": constant_bytes,
+        "overhead_bytes": size_bytes - constant_bytes,
         "min_runtime_version": min_runtime_version(ops),
         "float32_beyond_float16": builder.too_large_for_half,
         "int8_ops": len(int8.nodes),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgewright.errors import BadModel
 from edgewright.export.tflite.builder import Op
 from edgewright.export.tflite.kernels import KERNELS, first_runtime
 from edgewright.export.tflite.tensor import Quantization, Tensor
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import flatbuffers  # type: ignore[import-untyped]
 
 SCHEMA_VERSION = 3
+LIMIT_BYTES = 2**31 - 2**20  # offsets are 32 bits signed, and the graph needs room too
 ALIGNMENT = 16  # `force_align: 16` of Buffer.data in the schema, which the generated Python code ignores
 RUNTIME_VERSION_BYTES = 16  # a fixed field: TFLite's tools rewrite it in place
 SIGNATURE = "serving_default"
@@ -35,7 +37,8 @@ def serialize(
 
     graph = schema.SubGraphT()
     graph.name = "main"
-    graph.tensors = [_tensor(tensor, buffers) for tensor in tensors]
+    names = _names(tensors, {tensor: name for name, tensor in (*inputs.items(), *outputs.items())})
+    graph.tensors = [_tensor(tensor, name, buffers) for tensor, name in zip(tensors, names)]
     graph.operators = [_operator(op, index, codes) for op in ops]
     graph.inputs = [index[tensor] for tensor in inputs.values()]
     graph.outputs = [index[tensor] for tensor in outputs.values()]
@@ -53,6 +56,8 @@ def serialize(
     model.signatureDefs = [_signature(inputs, outputs, index)]
     model.buffers = buffers.packed()
 
+    if buffers.size_bytes > LIMIT_BYTES:
+        raise BadModel(f"{buffers.size_bytes / 2**30:.1f} GiB of weights; a .tflite file holds at most 2 GiB")
     packed = _sharing_builder(buffers.size_bytes + 512 * (len(tensors) + len(ops)) + 4096)
     packed.Finish(model.Pack(packed), b"TFL3")
     return bytes(packed.Output())
@@ -87,6 +92,20 @@ def _tensors_in_order(ops: Sequence[Op], ends: Sequence[Tensor]) -> list[Tensor]
     for op in ops:
         ordered.update(dict.fromkeys(tensor for tensor in (*op.inputs, *op.outputs) if tensor is not None))
     return list(ordered)
+
+
+def _names(tensors: Sequence[Tensor], ends: Mapping[Tensor, str]) -> list[str]:
+    """One name each: inputs and outputs have the user's, a taken one gets a number."""
+    taken: dict[str, int] = dict.fromkeys(ends.values(), 1)
+    names: list[str] = []
+    for tensor in tensors:
+        name = ends.get(tensor, tensor.name)
+        while tensor not in ends and name in taken:
+            taken[tensor.name] += 1
+            name = f"{tensor.name}.{taken[tensor.name] - 1}"
+        taken.setdefault(name, 1)
+        names.append(name)
+    return names
 
 
 class _Buffers:
@@ -135,11 +154,11 @@ class _PackedBuffer:
         return int(schema.BufferEnd(builder))
 
 
-def _tensor(tensor: Tensor, buffers: _Buffers) -> Any:
+def _tensor(tensor: Tensor, name: str, buffers: _Buffers) -> Any:
     from ai_edge_litert import schema_py_generated as schema
 
     packed = schema.TensorT()
-    packed.name = tensor.name
+    packed.name = name
     packed.shape = np.array(tensor.shape, np.int32)
     packed.hasRank = True
     packed.type = getattr(schema.TensorType, tensor.dtype.name.upper())

@@ -105,6 +105,7 @@ class Layout:
     def __init__(self, graph: "ir.Graph", rules: Mapping[str, Rule], ends: Mapping["ir.Value", Form]) -> None:
         """`ends` gives the forms of the graph's inputs and outputs; those not named keep the original order."""
         self._rules = rules
+        self._variadic = {op for op, rule in rules.items() if _is_variadic(rule)}
         self._ends = ends
         self._outputs = set(graph.outputs)
         self._made: dict[ir.Value, Form] = {}
@@ -161,7 +162,7 @@ class Layout:
     def _takes_any(self, node: "ir.Node", form: Form) -> bool:
         """Rules that renumber for themselves, so that nothing need be transposed before them."""
         if form.kind == "flat":
-            return node.op_type in ("Gemm", "MatMul") and is_constant(node.inputs[1]) and not _transposed(node)
+            return _multiplies_constant(node)
         return _flattens(node) or node.op_type == "Transpose" or node.op_type.startswith("Reduce")
 
     def _find_regions(self, graph: "ir.Graph") -> dict["ir.Node", list["ir.Node"]]:
@@ -180,9 +181,7 @@ class Layout:
 
     def _data_operands(self, node: "ir.Node") -> range:
         """Which operands have a form; the others are weights and parameters."""
-        rule = self._rules[node.op_type]
-        kinds = [parameter.kind for parameter in inspect.signature(rule.function).parameters.values()]
-        every = rule.layout in ("any", "nchw") or inspect.Parameter.VAR_POSITIONAL in kinds
+        every = self._rules[node.op_type].layout in ("any", "nchw") or node.op_type in self._variadic
         return range(len(node.inputs) if every else 1)
 
     def _operands(self, node: "ir.Node") -> list["ir.Value"]:
@@ -231,6 +230,11 @@ def _conversion(shape: Shape, held: Form, wanted: Form) -> int:
     return prod(shape)
 
 
+def _is_variadic(rule: Rule) -> bool:
+    kinds = (parameter.kind for parameter in inspect.signature(rule.function).parameters.values())
+    return inspect.Parameter.VAR_POSITIONAL in kinds
+
+
 def _flattens(node: "ir.Node") -> bool:
     """N×C×spatial → N×(C·spatial)."""
     source = node.inputs[0]
@@ -240,5 +244,9 @@ def _flattens(node: "ir.Node") -> bool:
     return len(before) in (3, 4) and len(after) == 2 and before[0] == after[0]
 
 
-def _transposed(node: "ir.Node") -> bool:
-    return "transA" in node.attributes and bool(node.attributes["transA"].as_int())
+def _multiplies_constant(node: "ir.Node") -> bool:
+    """A product whose constant matrix can be permuted along what it shares with its first operand."""
+    if node.op_type not in ("Gemm", "MatMul") or ("transA" in node.attributes and node.attributes["transA"].as_int()):
+        return False
+    matrix = node.inputs[1]
+    return matrix is not None and is_constant(matrix) and len(shape_of(matrix)) == 2

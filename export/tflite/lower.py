@@ -61,9 +61,6 @@ class GraphLowering:
             return copy
         return tensor
 
-    def made(self, value: "ir.Value") -> Tensor | None:
-        return self._made.get(value)
-
     def _lower(self, node: "ir.Node") -> None:
         outputs = [output for output in node.outputs if output.name]
         self._made.update((output, self._new(output)) for output in outputs)
@@ -85,7 +82,11 @@ class GraphLowering:
         result = rule.function(b, *operands, **attributes(node))
         if not b.activation_used:
             raise Error(f"{rule.owner} lost the fused activation of {b.name}")
-        self._made.update(zip(outputs, [result] if isinstance(result, Tensor) else result, strict=True))
+        for output, tensor in zip(outputs, [result] if isinstance(result, Tensor) else result, strict=True):
+            wanted = self._made[output]
+            if wanted.quantization is not None and not wanted.quantization.same(tensor.quantization):
+                raise Error(f"{output.name}: {b.op_type} passes its input on, so it needs the scale of its input")
+            self._made[output] = tensor
 
     def _new(self, value: "ir.Value") -> Tensor:
         shape = self._layout.made(value).shape(shape_of(value))
@@ -94,7 +95,10 @@ class GraphLowering:
         if value.dtype.name not in DTYPES or bare_int8:
             producer = value.producer()
             op, name = (producer.op_type, producer.name) if producer is not None else ("input", value.name)
-            raise UnsupportedOps(TFLITE.target, {op: (f"element type {value.dtype.name}{' without a scale' if bare_int8 else ''}", [name or op])})
+            raise UnsupportedOps(
+                TFLITE.target,
+                {op: (f"element type {value.dtype.name}{' without a scale' if bare_int8 else ''}", [name or op])},
+            )
         return self._builder.tensor(value.name or "", shape, value.dtype.numpy(), self._int8.quantization.get(value))
 
     def _operand(self, node: "ir.Node", index: int) -> Tensor | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgewright.errors import Error
+from edgewright.errors import Error, UnsupportedOps
 from edgewright.export.tflite.layout import is_constant
 from edgewright.export.tflite.tensor import Quantization
 
@@ -47,13 +47,14 @@ def fold_quantization(graph: "ir.Graph") -> Int8:
         if node.graph is None:  # a QuantizeLinear that was folded into its producer
             continue
         if node.op_type == "QuantizeLinear":
-            _annotate(int8, node.outputs[0], node, node.inputs[0])
+            _type_codes(node)
+            _annotate(int8, node.outputs[0], node)
             if is_constant(node.inputs[0]):
                 _quantize_constant(graph, int8, node)
         elif node.op_type == "DequantizeLinear":
             source = node.inputs[0]
-            if source is not None and is_constant(source):
-                _annotate(int8, source, node, source)
+            assert source is not None
+            _annotate(int8, source, node)
         elif reason := _why_float(graph, node):
             if node.op_type in HEAVY and _wrapped(node):
                 violations.append(f"  {node.name} ({node.op_type}): {reason}")
@@ -86,24 +87,36 @@ def _quantize_constant(graph: "ir.Graph", int8: Int8, node: "ir.Node") -> None:
     int8.quantization[constant] = found
 
 
-def _annotate(int8: Int8, value: "ir.Value", node: "ir.Node", measured: "ir.Value | None") -> None:
+def _type_codes(node: "ir.Node") -> None:
+    """Shape and element type of what a QuantizeLinear gives; without a zero point ONNX means uint8."""
+    import onnx_ir as ir
+
+    source, output = node.inputs[0], node.outputs[0]
+    zero_point = node.inputs[2] if len(node.inputs) > 2 else None
+    kind = output.dtype if zero_point is None else zero_point.dtype
+    output.type = ir.TensorType(kind or ir.DataType.UINT8)
+    output.shape = source.shape if source is not None else None
+
+
+def _annotate(int8: Int8, value: "ir.Value", node: "ir.Node") -> None:
+    """Note the quantization that a Q or DQ gives to its int8 side; all that touch one tensor must agree."""
     import onnx_ir as ir
 
     found = _parameters(node)
     known = int8.quantization.setdefault(value, found)
     if not known.same(found):
         raise Error(f"{value.name}: two quantizations, {known} and {found}; give each its own tensor")
-    if node.op_type == "QuantizeLinear" and measured is not None:
-        value.shape, value.type = measured.shape, ir.TensorType(ir.DataType.INT8)
     if value.dtype not in (ir.DataType.INT8, ir.DataType.INT32):
-        raise Error(f"{value.name}: quantized as {value.dtype}; TFLite's int8 kernels take int8, and int32 for a bias")
+        raise _unsupported(node, f"{value.dtype}; TFLite's int8 kernels take int8, and int32 for a bias")
 
 
 def _parameters(node: "ir.Node") -> Quantization:
     scale = _constant(node, 1)
     zero_point = _constant(node, 2) if len(node.inputs) > 2 else np.zeros_like(scale, np.int64)
-    if scale.ndim > 1 or np.any(scale <= 0):
-        raise Error(f"{node.name}: its scale must be positive and have rank 0 or 1, got shape {scale.shape}")
+    if scale.ndim > 1:
+        raise _unsupported(node, "scales per block")
+    if np.any(scale <= 0):
+        raise Error(f"{node.name}: its scale must be positive, got {scale.min()}")
     axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
     points = np.broadcast_to(zero_point.reshape(-1), (scale.size,)).astype(np.int64)
     return Quantization(scale.reshape(-1).astype(np.float32), points, axis if scale.size > 1 else 0)
@@ -112,8 +125,12 @@ def _parameters(node: "ir.Node") -> Quantization:
 def _constant(node: "ir.Node", index: int) -> np.ndarray:  # type: ignore[type-arg]
     value = node.inputs[index]
     if value is None or value.const_value is None:
-        raise Error(f"{node.name}: input {index} ({value.name if value else 'absent'}) must be a constant")
+        raise _unsupported(node, "a scale or zero point that is computed")
     return value.const_value.numpy()
+
+
+def _unsupported(node: "ir.Node", reason: str) -> UnsupportedOps:
+    return UnsupportedOps("tflite", {node.op_type: (reason, [node.name or node.op_type])})
 
 
 def _data(node: "ir.Node") -> list[int]:
@@ -162,6 +179,6 @@ def _fold(graph: "ir.Graph", int8: Int8, node: "ir.Node") -> None:
     for output in node.outputs:
         for use in list(output.uses()):
             output.dtype = ir.DataType.INT8
-            _annotate(int8, output, use.node, None)
+            _annotate(int8, output, use.node)
             ir.convenience.replace_all_uses_with(use.node.outputs[0], output)
             graph.remove(use.node, safe=True)

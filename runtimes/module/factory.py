@@ -4,6 +4,7 @@ A factory takes no arguments and returns an `nn.Module`, or `(module, example_in
 a tuple of tensors in the order of `forward`, or a dict by input name. First axes are the batch, 1 as a rule.
 """
 
+import ast
 import hashlib
 import importlib
 import importlib.util
@@ -18,6 +19,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from edgewright.errors import BadModel
+
+USER = "_edgewright_user_"
+"""The name that a file is imported under starts so: no package of the user is called that."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,6 @@ def find(reference: str) -> Factory:
     if not place or not name:
         raise BadModel(f"{reference!r}: write package.module:function or path/to/file.py:function")
     path = Path(place)
-    before = set(sys.modules)
     try:
         module = _import_file(path) if path.suffix == ".py" else importlib.import_module(place)
     except BadModel:
@@ -56,7 +59,7 @@ def find(reference: str) -> Factory:
         raise BadModel(f"{place} has no function {name!r}; it has {', '.join(sorted(public)) or 'none'}")
     if path.suffix == ".py":
         reference = f"{path.resolve()}:{name}"
-    return Factory(reference, function, _digest(module, set(sys.modules) - before))
+    return Factory(reference, function, _digest(module))
 
 
 def make(factory: Factory) -> Product:
@@ -91,7 +94,7 @@ def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise BadModel(f"{path}: no such file")
     # A name of its own, so that two files called model.py do not meet; the folder serves the file's own imports.
-    name = f"_edgewright_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    name = f"{USER}{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -110,16 +113,37 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _digest(module: ModuleType, imported: set[str]) -> str:
-    """Over the module's file and those files below its folder that its import brought in."""
-    file = Path(module.__file__ or "")
-    folder = file.parent.resolve()
-    files = {file.resolve()}
-    for name in imported:
-        source = getattr(sys.modules.get(name), "__file__", None)
-        if source and Path(source).suffix == ".py" and Path(source).resolve().is_relative_to(folder):
-            files.add(Path(source).resolve())
+def _digest(module: ModuleType) -> str:
+    """Over the module's file and those of its own folder (or package) that it imports, directly or not."""
+    file = Path(module.__file__ or "").resolve()
+    depth = module.__name__.count(".") if not module.__name__.startswith(USER) else 0
+    folder = file.parents[max(depth - 1, 0)]
+    files: set[Path] = set()
+    waiting = [file]
+    while waiting:
+        source = waiting.pop()
+        if source.is_file() and source.is_relative_to(folder) and source not in files:
+            files.add(source)
+            waiting += _imported(source, folder)
     total = hashlib.sha256()
-    for source_file in sorted(files):
-        total.update(source_file.relative_to(folder).as_posix().encode() + b"\0" + source_file.read_bytes())
+    for source in sorted(files):
+        total.update(source.relative_to(folder).as_posix().encode() + b"\0" + source.read_bytes())
     return total.hexdigest()
+
+
+def _imported(source: Path, folder: Path) -> list[Path]:
+    """Where the files named by the import statements of `source` would lie below `folder`."""
+    candidates: list[Path] = []
+    for node in ast.walk(ast.parse(source.read_bytes())):
+        if isinstance(node, ast.Import):
+            places = [(root, alias.name) for alias in node.names for root in (folder, folder.parent)]
+        elif isinstance(node, ast.ImportFrom):
+            roots = (source.parents[node.level - 1],) if node.level else (folder, folder.parent)
+            names = [node.module or "", *(f"{node.module or ''}.{alias.name}".strip(".") for alias in node.names)]
+            places = [(root, name) for name in names for root in roots]
+        else:
+            continue
+        for root, name in places:
+            base = root.joinpath(*filter(None, name.split(".")))
+            candidates += [base.with_suffix(".py"), base / "__init__.py"]
+    return candidates

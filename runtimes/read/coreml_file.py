@@ -137,9 +137,10 @@ class _Reader:
         zero_point = tuple(int(value) for value in self._weights.numbers(zero)) if zero is not None else (0,)
         if len(zero_point) == 1:
             zero_point *= len(scale)
-        axis = None
-        if len(scale) > 1:
-            axis = int(self._weights.numbers(parts["axis"])[0]) if "axis" in parts else 0
+        axis = int(self._weights.numbers(parts["axis"])[0]) if "axis" in parts and len(scale) > 1 else None
+        split = [at for at, length in enumerate(shape_of(parts["scale"].type.tensorType)) if length != 1]
+        if axis is None and len(split) == 1 and tensor.shape[split[0]] == len(scale):  # iOS 18: scales have all axes
+            axis = split[0]
         return replace(tensor, scale=scale, zero_point=zero_point, quantized_dimension=axis)
 
     def _op(self, operation: Any, name: str) -> Op:
@@ -156,7 +157,8 @@ class _Reader:
             source, weight = self.tensors[inputs[0]].shape, self.tensors[inputs[1]].shape
             macs = _macs(operation.type, source, weight, self.tensors[name].shape)
             groups = int(self._weights.numbers(parts["groups"])[0]) if "groups" in parts else 1
-            if kind == "conv" and groups > 1 and weight[0 if operation.type == "conv_transpose" else 1] in (1, groups):
+            alone = weight[0] == groups if operation.type == "conv_transpose" else weight[1] == 1
+            if kind == "conv" and groups > 1 and alone:
                 kind = "depthwise_conv"
             if kind == "matmul" and self.tensors[inputs[1]].constant:
                 kind = "linear"

@@ -20,7 +20,9 @@ WORDS = {"F": "float", "BF": "bfloat", "I": "int", "U": "uint"}
 
 
 def read_torch(path: Path) -> Model:
-    """Raises BadModel on a damaged folder."""
+    """Raises BadModel on a damaged folder, and on a `.pt2`."""
+    if path.suffix == ".pt2":
+        raise BadModel(f"{path}: what a .pt2 holds cannot be told without running it: convert it to ONNX and read that")
     tensors = _tensors(path / "weights.safetensors")
     try:
         raw = json.loads((path / "artifact.json").read_text())

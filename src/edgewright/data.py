@@ -10,6 +10,8 @@ a fixed hash of the index gives 3/4 to calibrate (a sixth of it is ``validation`
 
 import hashlib
 import importlib
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,11 +128,13 @@ def _load_numpy(path: Path) -> Any:
 
 
 def _from_npz(path: Path) -> Samples:
-    archive = _load_numpy(path)
     try:
-        arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, AttributeError) as error:
-        raise BadData(f"{path}: damaged or holds pickled objects ({error})") from None
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise BadData(f"{path}: no such file") from None
+    except (OSError, ValueError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise BadData(f"{path}: no .npz archive, damaged, or holding pickled objects ({error})") from None
     labels = arrays.pop("labels", None)
     split = arrays.pop("split", None)
     return Samples(arrays, labels, None if split is None else split.astype(str))

@@ -1,5 +1,6 @@
 """A verdict only outside the noise, and both artifacts in turn."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -91,4 +92,5 @@ def test_both_are_loaded_first_in_turn_and_never_mixed_up(tmp_path: Path) -> Non
     assert host.first == ["a.onnx", "b.onnx", "a.onnx", "b.onnx"]
     assert (found.a, found.b, found.ratio, found.pairs) == ("a.onnx", "b.onnx", 2.0, 24)
     assert found.median_ms == (2.0, 1.0)
+    assert json.loads(json.dumps(found.to_dict()))["faster"] == "B"
     assert found.verdict == "B is 2.00× faster [2.00, 2.00] (thread CPU time)"

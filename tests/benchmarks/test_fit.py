@@ -150,3 +150,9 @@ def test_a_file_that_tflite_micro_cannot_read_has_a_problem(tmp_path: Path) -> N
     assert arena is not None
     assert arena.bytes is None
     assert "m.tflite" in arena.problem
+
+
+def test_what_cannot_be_verified_here_is_stated_and_not_judged() -> None:
+    found = fit(model(), board(50_000), unverified="Core ML runs on macOS only", budget=Budget(accuracy_drop=0.01))
+    assert found.verdict is Verdict.FITS
+    assert reason(found, "accuracy") == "unverified: Core ML runs on macOS only"

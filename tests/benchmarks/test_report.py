@@ -1,6 +1,7 @@
 """The report: complete, offline, well formed, escaped, and silent about winners inside the noise."""
 
 import re
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -10,11 +11,11 @@ import pytest
 
 from edgewright.benchmarks.report.charts import latencies, noise_ratios, size_and_accuracy
 from edgewright.benchmarks.report.content import ArtifactRow, FitCell, FitReason, LatencyFigure, Report, StepRow
-from edgewright.benchmarks.report.lineage import BOX_HEIGHT, lineage
+from edgewright.benchmarks.report.lineage import BOX_HEIGHT, family_tree
 from edgewright.benchmarks.report.page import html_of, render
 from edgewright.benchmarks.report.scale import Scale, spanning
 from edgewright.benchmarks.report.summary import cards, fastest, speed_sentence
-from edgewright.errors import WriteFailed
+from edgewright.errors import MissingExtra, WriteFailed
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
@@ -173,7 +174,50 @@ def test_a_report_with_nothing_but_a_row_says_why_values_are_missing() -> None:
     assert outline.open == []
     assert "no runtime for coreml here" in " ".join(outline.text)
     assert 'title="Core ML runs on macOS only"' in html
-    assert "Nothing was timed." in " ".join(outline.text)
+    assert "Nothing was timed." in " ".join(Outline(html_of(Report("t", "now", (replace(lone, snr_db=20.0),)))).text)
+
+
+def test_an_empty_report_is_a_page_without_plots() -> None:
+    outline = Outline(html_of(Report("t", "now", ())))
+    assert outline.open == []
+    assert "svg" not in [tag for tag, _ in outline.tags]
+
+
+def test_an_artifact_that_answers_exactly_alike_has_no_finite_ratio() -> None:
+    exact = replace(ROWS[2], snr_db=float("inf"))
+    text = " ".join(Outline(html_of(replace(REPORT, rows=(ROWS[0], exact, ROWS[3])))).text)
+    assert "identical" in text
+    chart = noise_ratios((exact, ROWS[3]))
+    assert chart is not None
+    assert [tick.label for tick in chart.y_ticks] == ["onnx:float16"]
+    assert noise_ratios((exact,)) is None
+
+
+def test_without_jinja2_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'edgewright\[report\]'"):
+        html_of(REPORT)
+
+
+def luminance(color: str) -> float:
+    """Relative luminance of #rgb or #rrggbb (WCAG 2.2)."""
+    digits = color[1:] if len(color) == 7 else "".join(2 * digit for digit in color[1:])
+    channels = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_colours_have_contrast(scheme: int) -> None:
+    css = (Path(__file__).parents[2] / "benchmarks/report/page.css").read_text()
+    colors: dict[str, str] = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{3,6});", css.split(":root")[1 + scheme]))
+    words = [(ink, back) for ink in ("ink", "quiet") for back in ("page", "panel", "faint")]
+    words += [(tone, f"{tone}-back") for tone in ("good", "warn", "bad", "note")]
+    marks = [(format_, "panel") for format_ in ("torch", "onnx", "tflite", "tflm", "coreml", "plain")]
+    for pairs, wanted in ((words, 4.5), (marks, 3.0)):
+        for ink, back in pairs:
+            dark, light = sorted((luminance(colors[ink]), luminance(colors[back])))
+            assert (light + 0.05) / (dark + 0.05) >= wanted, (ink, back)
 
 
 def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -243,7 +287,7 @@ def test_scale_ticks_are_one_two_five() -> None:
 
 
 def test_lineage_puts_children_right_of_their_parent_and_apart() -> None:
-    drawn = lineage(ROWS)
+    drawn = family_tree(ROWS)
     place = {artifact.name: node for artifact, node in zip(ROWS, drawn.nodes, strict=True)}
     for artifact in ROWS:
         if artifact.parent:
@@ -255,4 +299,4 @@ def test_lineage_puts_children_right_of_their_parent_and_apart() -> None:
         column.sort()
         assert all(below - above >= BOX_HEIGHT for above, below in pairwise(column))
     assert len(drawn.edges) == len(ROWS) - 1
-    assert lineage((replace(ROWS[3], parent="absent"),)).edges == []
+    assert family_tree((replace(ROWS[3], parent="absent"),)).edges == []

@@ -10,9 +10,10 @@ import numpy as np
 import onnx
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from edgewright.runtimes.contract import CONTRACT_KEY, Contract, TensorInfo
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+
+from edgewright.runtimes.contract import CONTRACT_KEY, Contract, TensorInfo
 
 Array = NDArray[Any]
 GENERATOR = np.random.default_rng(7)
@@ -84,6 +85,7 @@ def make_onnx() -> Callable[..., onnx.ModelProto]:
 @pytest.fixture(scope="session")
 def tiny_torch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
+
     from edgewright.runtimes.module.factory import find, make
     from edgewright.runtimes.module.folder import Loaded, save_module
 

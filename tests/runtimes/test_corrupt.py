@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from edgewright.errors import BadModel, Error
+
+from edgewright.errors import BadInput, BadModel, Error
 from edgewright.runtimes.read import read
 from edgewright.runtimes.tflite_view import open_tflite
 
@@ -40,6 +41,27 @@ def test_every_damage_is_bad_model_or_harmless(tiny_tflite: Path, tmp_path: Path
     assert 150 < refused < 400
     path.write_bytes(content)
     assert len(open_tflite(path).main.operators) == 3
+
+
+@pytest.mark.parametrize("fixture", ["tiny_onnx", "tiny_tflite"])
+def test_reader_answers_or_refuses(fixture: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    source: Path = request.getfixturevalue(fixture)
+    path = tmp_path / f"damaged{source.suffix}"
+    refused = 0
+    for seed in range(200):
+        path.write_bytes(damaged(source.read_bytes(), seed))
+        try:
+            read(path)
+        except BadInput:
+            refused += 1
+    assert 50 < refused < 200
+
+
+def test_reader_refuses_an_operator_without_its_weights(make_onnx: Any, tmp_path: Path) -> None:
+    node = onnx.helper.make_node("Conv", ["x"], ["y"])
+    onnx.save(make_onnx([node], {"x": (1, 2, 4, 4)}, {"y": (1, 2, 4, 4)}, {}), tmp_path / "conv.onnx")
+    with pytest.raises(BadModel, match="malformed onnx file"):
+        read(tmp_path / "conv.onnx")
 
 
 def test_truncated_files_never_reach_the_interpreter(tiny_tflite: Path, tmp_path: Path) -> None:

@@ -5,15 +5,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import edgewright.runtimes.tflite_legacy as legacy
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
+import edgewright.runtimes.tflite_legacy as legacy
 from edgewright.devices.spec import Format
 from edgewright.errors import BadInput, BadModel, NotTrusted
 from edgewright.runtimes.artifact import artifact_at
 from edgewright.runtimes.contract import Contract, TensorInfo
 from edgewright.runtimes.runtime import Session, pick, run_samples, runtimes
-from numpy.typing import NDArray
 
 Array = NDArray[Any]
 WAYS = (
@@ -137,7 +138,7 @@ def test_file_with_open_batch_is_resized(tflite_file: Any, tmp_path: Path) -> No
 def test_contract_that_names_absent_tensors_is_refused(runtime: str, save_tiny_tflite: Any, tmp_path: Path) -> None:
     wrong = Contract((TensorInfo("picture", (1, 2, 4, 4)),), (TensorInfo("scores", (1, 4)),))
     path = save_tiny_tflite(tmp_path / "wrong.tflite", wrong)
-    with pytest.raises(BadModel, match=r"its contract names \['picture'\], the file has \['image'\]"):
+    with pytest.raises(BadModel, match=r"does not fit the file \(image → scores\): image, picture"):
         load(runtime, path)
 
 
@@ -147,8 +148,59 @@ def test_onnx_contract_must_fit_the_graph(make_onnx: Any, tmp_path: Path) -> Non
     node = onnx.helper.make_node("Add", ["a", "b"], ["y"])
     lone = Contract((TensorInfo("a", (2,)),), (TensorInfo("y", (2,)),))
     onnx.save(make_onnx([node], {"a": (2,), "b": (2,)}, {"y": (2,)}, {}, lone), tmp_path / "add.onnx")
-    with pytest.raises(BadModel, match="does not fit its graph"):
+    with pytest.raises(BadModel, match=r"does not fit the file \(a, b → y\): b"):
         load("onnxruntime", tmp_path / "add.onnx")
+
+
+def test_torch_program_runs_when_trusted(tiny_torch: Path, tmp_path: Path, image: Array, expected: Array) -> None:
+    import torch
+
+    from edgewright.runtimes.module.folder import load_module
+
+    path = tmp_path / "tiny.pt2"
+    module = load_module(tiny_torch, trusted=True).module
+    torch.export.save(torch.export.export(module, (torch.from_numpy(image),)), path)
+    session = load("torch", path)
+    answer = session.run({session.contract.inputs[0].name: image})
+    np.testing.assert_allclose(answer["output"], expected, rtol=1e-5, atol=1e-5)
+    with pytest.raises(NotTrusted):
+        runtimes()["torch"].load(artifact_at(path))
+
+
+@pytest.fixture(scope="module")
+def two_linear(tmp_path_factory: pytest.TempPathFactory, make_onnx: Any) -> Path:
+    """x → Q → DQ → Conv → Q → DQ → Conv → Q → DQ → y, both weights with one zero point between them."""
+    import onnx
+
+    generator = np.random.default_rng(3)
+    constants: dict[str, Array] = {"s": np.float32(0.05), "z": np.int8(3), "ws": np.full(8, 0.01, np.float32)}  # type: ignore[dict-item]
+    constants |= {name: generator.integers(-127, 128, (8, 8, 1, 1)).astype(np.int8) for name in ("w1", "w2")}
+    constants |= {"wz": np.zeros(8, np.int8)}
+    nodes = []
+    for source, weight, result in (("x", "w1", "h"), ("h", "w2", "o")):
+        for name, scale, zero, stored in ((source, "s", "z", f"{source}_q"), (weight, "ws", "wz", weight)):
+            if stored != name:
+                nodes.append(onnx.helper.make_node("QuantizeLinear", [name, scale, zero], [stored]))
+            nodes.append(onnx.helper.make_node("DequantizeLinear", [stored, scale, zero], [f"{name}_d"], axis=0))
+        nodes.append(onnx.helper.make_node("Conv", [f"{source}_d", f"{weight}_d"], [result]))
+    nodes.append(onnx.helper.make_node("QuantizeLinear", ["o", "s", "z"], ["o_q"]))
+    nodes.append(onnx.helper.make_node("DequantizeLinear", ["o_q", "s", "z"], ["y"]))
+    arrays = {name: np.asarray(array) for name, array in constants.items()}
+    path = tmp_path_factory.mktemp("qdq") / "two.onnx"
+    onnx.save(make_onnx(nodes, {"x": (1, 8, 4, 4)}, {"y": (1, 8, 4, 4)}, arrays), path)
+    return path
+
+
+def test_int8_onnx_runs_exactly(two_linear: Path) -> None:
+    """Weights over the whole range saturate default kernels without VNNI; a shared zero point breaks exact ones."""
+    x = np.random.default_rng(4).uniform(-6, 6, (1, 8, 4, 4)).astype(np.float32)
+    session = load("onnxruntime", two_linear)
+    answer, inner = session.run({"x": x})["y"], session.intermediates({"x": x})
+    assert np.abs(answer - inner["y"]).max() <= 0.05 * 1.001  # one step
+    assert np.abs(answer).max() > 5
+    np.testing.assert_array_equal(inner["h"], inner["h_d"])  # what its readers see
+    steps = inner["h"] / np.float32(0.05)
+    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-4)
 
 
 def test_untrusted_torch_is_not_run(tiny_torch: Path) -> None:
@@ -204,8 +256,10 @@ def test_discovery() -> None:
 def test_pick_prefers_names_and_explains(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen, _ = pick(Format.TFLITE)
     named, _ = pick(Format.TFLITE, "tflite-micro")
+    micro, _ = pick(Format.TFLM)
     assert chosen is runtimes()["litert"]
-    assert named is runtimes()["tflite-micro"]
+    assert named is micro is runtimes()["tflite-micro"]
+    assert pick(Format.ONNX, "fake")[0] is runtimes()["fake"]
     assert pick(Format.ONNX, "litert") == (None, "no runtime for onnx is named 'litert'")
     monkeypatch.setattr(sys, "platform", "linux")
     nobody, reason = pick(Format.COREML)

@@ -19,25 +19,23 @@ SAME = {
 @COREML.lower(*SAME)
 def activation(b: MilBuilder, x: Value) -> Value:
     if not b.is_real(x):
-        b.refuse("an integer input")
+        raise b.refusal("an integer input")
     return getattr(b.mb, SAME[b.node.op_type])(x=x)
 
 
 @COREML.lower("Clip")
 def clip(b: MilBuilder, x: Value, low: Value = None, high: Value = None) -> Value:
     """[0, 6] is relu6 and [0, ∞) relu; an upper bound below the lower one wins, as in ONNX."""
-    bounds = [bound(b, low, "lower bound"), bound(b, high, "upper bound")]
+    lowest, highest = bound(b, low, "lower bound"), bound(b, high, "upper bound")
     real = b.is_real(x)
-    if real and bounds == [0, 6]:
-        return b.mb.relu6(x=x)
-    if real and bounds == [0, None]:
-        return b.mb.relu(x=x)
-    if real and None not in bounds and bounds[0] < bounds[1]:
-        return b.mb.clip(x=x, alpha=b.real(bounds[0]), beta=b.real(bounds[1]))
+    if real and lowest == 0 and highest in (6, None):
+        return b.mb.relu6(x=x) if highest else b.mb.relu(x=x)
+    if real and lowest is not None and highest is not None and lowest < highest:
+        return b.mb.clip(x=x, alpha=b.real(lowest), beta=b.real(highest))
     number = b.real if real else np.int32
-    if bounds[0] is not None:
-        x = b.mb.maximum(x=x, y=number(bounds[0]))
-    return x if bounds[1] is None else b.mb.minimum(x=x, y=number(bounds[1]))
+    if lowest is not None:
+        x = b.mb.maximum(x=x, y=number(lowest))
+    return x if highest is None else b.mb.minimum(x=x, y=number(highest))
 
 
 def bound(b: MilBuilder, value: Value, what: str) -> float | int | None:

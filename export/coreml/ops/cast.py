@@ -1,22 +1,20 @@
 """Changes of type."""
 
 import numpy as np
-import onnx_ir as ir
 
 from edgewright.export.coreml.builder import MilBuilder, Value
 from edgewright.export.coreml.lowerings import COREML
 
-REAL = (ir.DataType.FLOAT,)
-INTEGER = (ir.DataType.INT32, ir.DataType.INT64)
+# Numbers of onnx.TensorProto.DataType.
+REAL, INTEGERS, TRUTH = 1, (6, 7), 9
 
 
 @COREML.lower("Cast")
 def cast(b: MilBuilder, x: Value, *, saturate: int = 1, to: int) -> Value:  # noqa: ARG001 (for 8-bit floats)
-    wanted = ir.DataType(to)
-    if wanted in REAL:
+    if to == REAL:
         return x if b.is_real(x) else b.mb.cast(x=x, dtype="fp16" if b.dtype is np.float16 else "fp32")
-    if wanted in INTEGER:
+    if to in INTEGERS:
         return b.mb.cast(x=x, dtype="int32")
-    if wanted is ir.DataType.BOOL:
+    if to == TRUTH:
         return b.mb.cast(x=x, dtype="bool")
-    b.refuse(f"a cast to {wanted.name}")
+    raise b.refusal(f"a cast to onnx type {to}")

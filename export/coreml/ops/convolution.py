@@ -27,7 +27,7 @@ def conv(
     kernel = kernel_shape or w.shape[2:]
     begins, ends = explicit_padding(auto_pad, pads, x.shape[2:], kernel, strides, dilations)
     if min(begins + ends) < 0:
-        b.refuse("negative padding")
+        raise b.refusal("negative padding")
     return b.mb.conv(
         x=x,
         weight=w,
@@ -51,7 +51,7 @@ def conv_transpose(
     dilations: Ints = None,
     group: int = 1,
     kernel_shape: Ints = None,
-    output_padding: Ints = None,
+    output_padding: Ints = None,  # noqa: ARG001 (the output's length tells)
     output_shape: Ints = None,
     pads: Ints = None,
     strides: Ints = None,
@@ -67,7 +67,7 @@ def conv_transpose(
         given, b.shape()[2:], x.shape[2:], kernel, strides, dilations, lower=auto_pad == "SAME_LOWER"
     )
     if min(begins + ends) < 0:
-        b.refuse("output_padding reaches beyond the last window")
+        raise b.refusal("output_padding reaches beyond the last window")
     return b.mb.conv_transpose(
         x=x,
         weight=w,

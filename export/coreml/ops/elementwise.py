@@ -40,7 +40,7 @@ VARIADIC = {"Max": "maximum", "Min": "minimum"}
 @COREML.lower(*UNARY)
 def unary(b: MilBuilder, x: Value) -> Value:
     if not b.is_real(x):
-        b.refuse("an integer input")
+        raise b.refusal("an integer input")
     return getattr(b.mb, UNARY[b.node.op_type])(x=x)
 
 
@@ -52,7 +52,7 @@ def binary(b: MilBuilder, x: Value, y: Value) -> Value:
 @COREML.lower(*REAL_BINARY)
 def real_binary(b: MilBuilder, x: Value, y: Value) -> Value:
     if not (b.is_real(x) and b.is_real(y)):
-        b.refuse("integers")
+        raise b.refusal("integers")
     return getattr(b.mb, REAL_BINARY[b.node.op_type])(x=x, y=y)
 
 

@@ -20,7 +20,7 @@ def gemm(
 ) -> Value:
     """y = alpha · op(a) · op(weight) + beta · c."""
     if c is not None and beta != 1:
-        c = c * b.real(beta) if isinstance(c, np.ndarray) else b.mb.mul(x=c, y=b.real(beta))
+        c = np.asarray(c * b.real(beta)) if isinstance(c, np.ndarray) else b.mb.mul(x=c, y=b.real(beta))
     constant = isinstance(weight, np.ndarray) or is_compressed(weight)
     if constant and alpha == 1 and not transA and (transB or isinstance(weight, np.ndarray)):
         rows = weight if transB else np.ascontiguousarray(weight.T)
@@ -36,16 +36,16 @@ def gemm(
 @COREML.lower("MatMul", layout="nchw")
 def matmul(b: MilBuilder, a: Value, other: Value) -> Value:
     if not b.is_real(a):
-        b.refuse("an integer product")
+        raise b.refusal("an integer product")
     if isinstance(other, np.ndarray) and other.ndim == 2 and not isinstance(a, np.ndarray) and len(a.shape) in (2, 3):
         return b.mb.linear(x=a, weight=np.ascontiguousarray(other.T))
     if len(a.shape) < 2 or len(other.shape) < 2:
-        b.refuse("a product with a vector")
+        raise b.refusal("a product with a vector")
     return b.mb.matmul(x=a, y=other, transpose_x=False, transpose_y=False)
 
 
 def per_output(c: Value, outputs: int) -> Value:
     """`c` as a bias of `linear` if it is one: constant, the same for every row."""
-    if not isinstance(c, np.ndarray) or c.size not in (1, outputs) or c.size != c.shape[-1:].count(c.size) * c.size:
+    if not isinstance(c, np.ndarray) or c.size not in (1, outputs) or c.shape[-1:] not in ((), (c.size,)):
         return None
     return np.array(np.broadcast_to(c.reshape(-1), (outputs,)))

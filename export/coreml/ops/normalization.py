@@ -20,7 +20,7 @@ def batch_normalization(
     training_mode: int = 0,
 ) -> Value:
     if training_mode:
-        b.refuse("training mode")
+        raise b.refusal("training mode")
     names = {"scale": scale, "shift": shift, "mean": mean, "variance": variance}
     gamma, beta, center, spread = [b.constant(value, name) for name, value in names.items()]
     if len(x.shape) < 3:  # MIL's batch_norm starts at rank 3

@@ -45,7 +45,7 @@ def average_pool(
 ) -> Value:
     sizes, steps, begins, ends, excess = window(b, x, auto_pad, dilations, kernel_shape, pads, strides)
     if count_include_pad and any(excess):
-        b.refuse("count_include_pad with a window beyond the padding")
+        raise b.refusal("count_include_pad with a window beyond the padding")
     return b.mb.avg_pool(
         x=x,
         kernel_sizes=sizes,
@@ -73,7 +73,7 @@ def window(
     """Kernel, strides, begins, ends, and the excess of ceil_mode. Raises UnsupportedOps for a dilated window."""
     sizes = list(kernel or ())
     if dilations and set(dilations) != {1}:
-        b.refuse("a dilated window")
+        raise b.refusal("a dilated window")
     steps, lengths = list(strides or (1,) * len(sizes)), x.shape[2:]
     begins, ends = explicit_padding(auto_pad, pads, lengths, sizes, steps, (1,) * len(sizes))
     return sizes, steps, begins, ends, ceil_excess(b.shape()[2:], lengths, begins, ends, sizes, steps)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewright.export.coreml.builder import MilBuilder, Value, var_dtype
+from edgewright.export.coreml.builder import MilBuilder, Value, element_type
 from edgewright.export.coreml.lowerings import COREML
 from edgewright.export.coreml.numbers import SMALLEST_FLOAT16
 
@@ -25,7 +25,7 @@ def quantize(
     kind = b.node.outputs[0].dtype
     codes = kind.name.lower() if kind is not None else "uint8"
     if codes not in ("int8", "uint8") or block_size:
-        b.refuse(f"{codes} codes{' in blocks' if block_size else ''}")
+        raise b.refusal(f"{codes} codes{' in blocks' if block_size else ''}")
     steps, zeros = steps_and_zeros(b, scale, zero_point, codes)
     along = {"axis": axis} if steps.ndim else {}
     return b.mb.quantize(input=x, scale=steps, zero_point=zeros, output_dtype=codes, **along)
@@ -37,12 +37,12 @@ def dequantize(
 ) -> Value:
     """A constant in int32 is a bias and becomes a float constant; in int8 a weight, which stays compressed."""
     if block_size:
-        b.refuse("codes in blocks")
+        raise b.refusal("codes in blocks")
     if isinstance(x, np.ndarray) and x.dtype == np.int32:
         return real_bias(x, b.constant(scale, "scale"), zero_point, axis)
-    codes = x.dtype.name if isinstance(x, np.ndarray) else var_dtype(x)
+    codes = element_type(x)
     if codes not in ("int8", "uint8"):
-        b.refuse(f"{codes} codes")
+        raise b.refusal(f"{codes} codes")
     steps, zeros = steps_and_zeros(b, scale, zero_point, codes)
     if isinstance(x, np.ndarray):
         return compressed(b, x, steps, zeros, axis)

@@ -21,10 +21,10 @@ def reduction(
     b: MilBuilder, x: Value, axes: Value = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
 ) -> Value:
     if not b.is_real(x):
-        b.refuse("an integer input")
+        raise b.refusal("an integer input")
     chosen = b.integers(axes, "axes") if axes is not None else []
     if not chosen and noop_with_empty_axes:
-        b.refuse("no axes")
+        raise b.refusal("no axes")
     return getattr(b.mb, REDUCTIONS[b.node.op_type])(
         x=x, axes=chosen or list(range(len(x.shape))), keep_dims=bool(keepdims)
     )

@@ -28,25 +28,21 @@ def resize(
 ) -> Value:
     before, after = list(x.shape), b.shape()
     if len(before) != 4 or before[:2] != after[:2]:
-        b.refuse("other than the last two of four dimensions")
+        raise b.refusal("other than the last two of four dimensions")
     if antialias or keep_aspect_ratio_policy != "stretch":
-        b.refuse("antialias or an aspect ratio policy")
-    if any(big % small for big, small in zip(after[2:], before[2:])):
-        b.refuse("a factor that is not whole")
-    if (
-        scales is not None
-        and scales.size == 4
-        and [float(s) for s in scales[2:]] != [big / small for big, small in zip(after[2:], before[2:])]
-    ):
-        b.refuse("a factor that is not whole")
-    height, width = after[2] // before[2], after[3] // before[3]
+        raise b.refusal("antialias or an aspect ratio policy")
+    factors = [big / small for big, small in zip(after[2:], before[2:])]
+    if any(f % 1 for f in factors) or (scales is not None and scales.size and list(scales[-2:]) != factors):
+        raise b.refusal("a factor that is not whole")
     if mode == "nearest" and (coordinate_transformation_mode, nearest_mode) in REPEATING:
-        return b.mb.upsample_nearest_neighbor(x=x, scale_factor_height=height, scale_factor_width=width)
+        return b.mb.upsample_nearest_neighbor(
+            x=x, scale_factor_height=int(factors[0]), scale_factor_width=int(factors[1])
+        )
     corners = {"align_corners": True, "half_pixel": False, "pytorch_half_pixel": False}
     if mode == "linear" and coordinate_transformation_mode in corners and 1 not in after[2:]:
         aligned = corners[coordinate_transformation_mode]
-        factors = {"scale_factor_height": float(height), "scale_factor_width": float(width)}
+        by = {"scale_factor_height": factors[0], "scale_factor_width": factors[1]}
         if b.opset < "iOS16":
-            return b.mb.upsample_bilinear(x=x, align_corners=aligned, **factors)
-        return b.mb.upsample_bilinear(x=x, align_corners=aligned, half_pixel_centers=not aligned, **factors)
-    b.refuse(f"{mode} with {coordinate_transformation_mode}, {nearest_mode}")
+            return b.mb.upsample_bilinear(x=x, align_corners=aligned, **by)
+        return b.mb.upsample_bilinear(x=x, align_corners=aligned, half_pixel_centers=not aligned, **by)
+    raise b.refusal(f"{mode} with {coordinate_transformation_mode}, {nearest_mode}")

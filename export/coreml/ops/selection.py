@@ -16,8 +16,6 @@ def concat(b: MilBuilder, *xs: Value, axis: int) -> Value:
 @COREML.lower("Split", layout="axis")
 def split(b: MilBuilder, x: Value, split: Value = None, *, axis: int = 0, num_outputs: int | None = None) -> Value:  # noqa: ARG001
     sizes = [b.shape(index)[axis] for index in range(len(b.node.outputs))]
-    if 0 in sizes:
-        b.refuse("an empty part")
     return b.mb.split(x=x, split_sizes=sizes, axis=axis) if len(sizes) > 1 else x
 
 
@@ -31,8 +29,6 @@ def slice_(b: MilBuilder, x: Value, starts: Value, ends: Value, axes: Value = No
     for axis, begin, end, stride in zip(where, first, last, strides, strict=True):
         slices[axis] = slice(begin, end, stride)
     rows = [part.indices(n) for part, n in zip(slices, x.shape)]
-    if 0 in b.shape():
-        b.refuse("an empty slice")
     return b.mb.slice_by_index(
         x=x,
         begin=[begin for begin, _, _ in rows],
@@ -51,7 +47,7 @@ def gather(b: MilBuilder, x: Value, indices: Value, *, axis: int = 0) -> Value:
     if isinstance(indices, np.ndarray):
         indices = np.where(indices < 0, indices + length, indices).astype(np.int32)
         if indices.size and (indices.min() < 0 or indices.max() >= length):
-            b.refuse("an index out of bounds")
+            raise b.refusal("an index out of bounds")
     else:
         from_front = b.mb.add(x=indices, y=np.int32(length))
         indices = b.mb.select(cond=b.mb.less(x=indices, y=np.int32(0)), a=from_front, b=indices)
@@ -65,14 +61,16 @@ def pad(
     b: MilBuilder, x: Value, pads: Value, constant_value: Value = None, axes: Value = None, *, mode: str = "constant"
 ) -> Value:
     amounts = b.integers(pads, "pads")
+    if not b.is_real(x):
+        raise b.refusal("an integer input")
     if mode not in PAD_MODES or min(amounts, default=0) < 0:
-        b.refuse(f"mode {mode!r}" if mode not in PAD_MODES else "negative padding")
+        raise b.refusal(f"mode {mode!r}" if mode not in PAD_MODES else "negative padding")
     rank = len(x.shape)
     where = b.integers(axes, "axes") if axes is not None else list(range(rank))
     begins, ends = [0] * rank, [0] * rank
     for axis, begin, end in zip(where, amounts[: len(where)], amounts[len(where) :], strict=True):
         begins[axis], ends[axis] = begin, end
     if mode != "constant" and any(begins[:-2] + ends[:-2]):
-        b.refuse(f"mode {mode!r} on other than the last two dimensions")
+        raise b.refusal(f"mode {mode!r} on other than the last two dimensions")
     value = 0.0 if constant_value is None else float(b.constant(constant_value, "constant_value").reshape(()))
     return b.mb.pad(x=x, pad=interleaved(begins, ends), mode=PAD_MODES[mode], constant_val=b.real(value))

@@ -27,7 +27,7 @@ def fold_batchnorm(model: "ir.Model") -> int:
 def _expand(node: "ir.Node") -> bool:
     x, graph, shape = node.inputs[0], node.graph, shape_of(node.inputs[0])
     gamma, beta, mean, variance = (constant(node, index) for index in range(1, 5))
-    if graph is None or shape is None or node.attributes.get_int("training_mode", 0):
+    if graph is None or shape is None or node.attributes.get_int("training_mode", 0) != 0:
         return False
     if gamma is None or beta is None or mean is None or variance is None:
         return False

@@ -11,6 +11,7 @@ def remove_dead_code(model: "ir.Model") -> int:
     from onnx_ir.passes.common import RemoveUnusedFunctionsPass, RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 
     before = len(model.graph) + len(model.graph.initializers)
-    for remove in (RemoveUnusedNodesPass(), RemoveUnusedFunctionsPass(), RemoveUnusedOpsetsPass()):
+    functions = RemoveUnusedFunctionsPass()  # type: ignore[no-untyped-call]
+    for remove in (RemoveUnusedNodesPass(), functions, RemoveUnusedOpsetsPass()):
         remove(model)
     return before - len(model.graph) - len(model.graph.initializers)

@@ -12,7 +12,7 @@ LIMIT_ELEMENTS = 2**26  # no folded tensor is larger (256 MiB of float32)
 
 
 def fold_constants(model: "ir.Model") -> int:
-    """Add(Slice(W), c) → initializer. A codebook (Gather) and a quantized weight (DequantizeLinear) stay as they are."""
+    """Add(Slice(W), c) → initializer. Codebooks (Gather) and quantized weights (DequantizeLinear) stay."""
     from onnxscript.optimizer import fold_constants_ir
 
     before = len(model.graph)

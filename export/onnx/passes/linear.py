@@ -46,7 +46,7 @@ def _normalize(node: "ir.Node") -> bool:
     weight, bias, graph = constant(node, 1), constant(node, 2), node.graph
     width = (shape_of(node.outputs[0]) or (0, 0))[1]
     has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
-    if weight is None or graph is None or node.attributes.get_int("transA", 0):
+    if weight is None or graph is None or node.attributes.get_int("transA", 0) != 0:
         return False
     if has_bias and (bias is None or not _is_row(bias.shape, width)):
         return False

@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from edgewright.export.onnx.graph import integers, nodes_of, shape_of
+from edgewright.export.onnx.graph import constant, integers, make, nodes_of, replace, shape_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 
 def remove_no_ops(model: "ir.Model") -> int:
-    """Dropout(Identity(x)) + 0 → x; likewise x·1, x÷1, a Cast to the same type, an Expand, Pad or Slice of nothing."""
+    """Dropout(Identity(x)) + 0 → x; likewise x·1, x÷1, a Cast to the same type, an Expand or Pad of nothing."""
     from onnx_ir.passes.common import IdentityEliminationPass
     from onnxscript.rewriter import RewriteRuleSet
     from onnxscript.rewriter.rules import common as rules
@@ -20,7 +20,7 @@ def remove_no_ops(model: "ir.Model") -> int:
     RewriteRuleSet([*neutral, *shaped]).apply_to_model(model)
     for node in nodes_of(model, "Dropout", "Pad", "AveragePool", "MaxPool", "Concat"):
         if _does_nothing(node):
-            _become_identity(node)
+            replace(node, make("Identity", [node.inputs[0]]))
     IdentityEliminationPass()(model)
     return before - len(model.graph)
 
@@ -34,11 +34,7 @@ def _does_nothing(node: "ir.Node") -> bool:
     if node.op_type == "Concat":
         return len(node.inputs) == 1
     if node.op_type == "Pad":
-        return shape_of(node.inputs[0]) is not None and shape_of(node.inputs[0]) == shape_of(node.outputs[0])
-    return set(integers(node, "kernel_shape", ())) == {1} and set(integers(node, "strides", (1,))) == {1}
-
-
-def _become_identity(node: "ir.Node") -> None:
-    from edgewright.export.onnx.graph import make, replace
-
-    replace(node, make("Identity", [node.inputs[0]]))
+        pads = constant(node, 1)
+        return pads is not None and not pads.any()
+    same = shape_of(node.inputs[0]) is not None and shape_of(node.inputs[0]) == shape_of(node.outputs[0])
+    return same and set(integers(node, "kernel_shape", ())) == {1} and not any(integers(node, "pads", (0,)))

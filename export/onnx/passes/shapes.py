@@ -19,7 +19,12 @@ def infer_shapes(model: "ir.Model") -> int:
 
 
 def require_static(model: "ir.Model") -> int:
-    """Changes nothing. Raises BadModel naming every operator whose output has no static shape or type."""
+    """Changes nothing. Raises BadModel naming every operator whose output is no tensor, or has no static shape."""
+    odd = sorted({node.op_type for node in model.graph if "Sequence" in node.op_type or "Optional" in node.op_type})
+    if odd:
+        raise BadModel(
+            f"{', '.join(odd)}: sequences and optionals cannot be compiled ahead; use tensors of fixed shape"
+        )
     unknown = _unknown(model)
     if unknown:
         rows = "\n".join(f"  {op} {name!r} → {shape}" for op, name, shape in unknown[:20])

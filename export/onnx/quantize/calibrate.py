@@ -14,7 +14,6 @@ from edgewright.runtimes.contract import Contract
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-    import onnxruntime
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -40,11 +39,11 @@ def observe(
     return seen
 
 
-def open_session(model: "ir.Model", inner: Collection[str] = (), optimize: bool = True) -> "onnxruntime.InferenceSession":
-    """The model in onnxruntime on one thread, with inner tensors as further outputs."""
+def open_session(model: "ir.Model", inner: Collection[str] = (), optimize: bool = True) -> Any:
+    """An onnxruntime session on one thread, with inner tensors as further outputs."""
     import onnx
     import onnx_ir as ir
-    import onnxruntime
+    import onnxruntime  # type: ignore[import-untyped]
 
     proto = ir.to_proto(model)
     known = {output.name for output in proto.graph.output}
@@ -74,7 +73,8 @@ def batches(contract: Contract, samples: Samples) -> Iterator[Arrays]:
     if problems:
         raise BadData(f"{samples.origin}: " + "; ".join(problems))
     for start in range(0, len(samples) - size + 1, size):
-        yield {info.name: samples.inputs[info.name][start : start + size].astype(info.dtype) for info in contract.inputs}
+        rows = slice(start, start + size)
+        yield {info.name: samples.inputs[info.name][rows].astype(info.dtype) for info in contract.inputs}
 
 
 def _check_finite(values: Arrays) -> None:

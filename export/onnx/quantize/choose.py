@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Choice:
-    """The int8 model, its plan, the estimator that gave it, and the SNR of every one that was tried (dB, higher is better)."""
+    """The int8 model, its plan, its estimator, and the SNR of each that was tried (dB, higher is better)."""
 
     model: "ir.Model"
     plan: Plan
@@ -35,7 +35,7 @@ def choose_estimator(
     candidates: Sequence[Estimator],
     probes: Samples,
 ) -> Choice:
-    """Quantize a copy with each estimator and keep the one whose outputs on `probes` are nearest to the float model's."""
+    """Quantize a copy with each estimator; keep the one whose outputs on `probes` are nearest to the float model's."""
     reference = _answers(model, contract, probes)
     made: dict[Estimator, tuple[ir.Model, Plan]] = {}
     snr: dict[Estimator, float] = {}
@@ -65,7 +65,7 @@ def snr_db(reference: Sequence[NDArray[Any]], answers: Sequence[NDArray[Any]]) -
 
 
 def _answers(model: "ir.Model", contract: Contract, samples: Samples) -> list[NDArray[Any]]:
-    """Every output over the samples, by the graph as written: onnxruntime's int8 kernels saturate on some processors."""
+    """Every output over the samples, by the graph as written: on x86 onnxruntime's fused int8 kernels may saturate."""
     session = open_session(model, optimize=False)
     names = [info.name for info in contract.outputs]
     pieces = [session.run(names, batch) for batch in batches(contract, samples)]

@@ -22,7 +22,8 @@ class Grid:
 
     def encode(self, real: NDArray[Any] | float) -> NDArray[np.int8]:
         codes = np.rint(np.asarray(real, np.float64) / self.scale) + self.zero_point
-        return np.clip(codes, LOW, HIGH).astype(np.int8)
+        clipped: NDArray[np.int8] = np.clip(codes, LOW, HIGH).astype(np.int8)
+        return clipped
 
 
 UNIT = Grid(2.0**-8, LOW)  # [0, 1): what int8 kernels of Sigmoid and Softmax give
@@ -38,7 +39,9 @@ def activation_grid(low: float, high: float) -> Grid:
     return Grid(scale, int(np.clip(np.rint(LOW - low / scale), LOW, HIGH)))
 
 
-def channel_scales(weight: NDArray[Any], axis: int, bias: NDArray[Any] | None, input_scale: float) -> NDArray[Any]:
+def channel_scales(
+    weight: NDArray[Any], axis: int, bias: NDArray[Any] | None, input_scale: float
+) -> NDArray[np.float32]:
     """Symmetric scales [channels] float32 of a weight (Krishnamoorthi 2018, arXiv 1806.08342, 3.1).
 
     A channel of zeros takes the layer's largest scale; a scale grows where its bias would not fit int32.
@@ -49,7 +52,8 @@ def channel_scales(weight: NDArray[Any], axis: int, bias: NDArray[Any] | None, i
     if bias is not None:
         needed = np.abs(bias.astype(np.float64)) / (input_scale * BIAS_LIMIT)
         scales = np.maximum(scales, needed.reshape(-1, len(scales)).max(axis=0))
-    return scales.astype(np.float32)
+    single: NDArray[np.float32] = scales.astype(np.float32)
+    return single
 
 
 def encode_weight(weight: NDArray[Any], axis: int, scales: NDArray[Any]) -> NDArray[np.int8]:
@@ -57,4 +61,5 @@ def encode_weight(weight: NDArray[Any], axis: int, scales: NDArray[Any]) -> NDAr
     spread = [1] * weight.ndim
     spread[axis] = -1
     codes = np.rint(weight.astype(np.float64) / scales.astype(np.float64).reshape(spread))
-    return np.clip(codes, -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int8)
+    clipped: NDArray[np.int8] = np.clip(codes, -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int8)
+    return clipped

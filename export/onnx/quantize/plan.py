@@ -36,7 +36,7 @@ FUSED_BOUNDS = ((0.0, 6.0), (-1.0, 1.0), (0.0, 1.0))
 
 @dataclass(frozen=True)
 class Plan:
-    """`grids` maps every int8 tensor to the tensor that stands for its group; `fused` an activation to its producer.
+    """`groups` maps every int8 tensor to the tensor that stands for its group; `fused` an activation to its producer.
 
     `unseen` are tensors whose own range does not matter: MaxPool alone reads them, so what it drops may saturate.
     """
@@ -59,12 +59,12 @@ class Plan:
 
 
 def plan_int8(model: "ir.Model") -> Plan:
-    """Decide for every operator on float tensors. Concat inputs with a grid of their own get an Identity to leave it."""
+    """Decide for every operator on float tensors. A Concat input on a fixed grid gets an Identity to leave it by."""
     _free_concat_inputs(model)
     reasons = {node: why for node in nodes_of(model) if _is_float(node) and (why := _obstacle(node))}
     int8 = [node for node in nodes_of(model) if _is_float(node) and node not in reasons]
     lonely = _lonely(int8)
-    reasons |= {node: "no int8 neighbour" for node in lonely}
+    reasons |= dict.fromkeys(lonely, "no int8 neighbour")
     int8 = [node for node in int8 if node not in lonely]
     quantized = frozenset(int8)
     pairs = ((act, _fusing_producer(act)) for act in int8)
@@ -73,7 +73,7 @@ def plan_int8(model: "ir.Model") -> Plan:
     tensors = [value for node in int8 for value in (*data_inputs(node), node.outputs[0]) if value not in inner]
     groups = _groups(tensors, int8)
     fixed = {groups[value]: grid for value in tensors if (grid := _fixed_grid(value)) is not None}
-    unseen = frozenset(value for value in groups if _only_pooled(value) and value not in fixed)
+    unseen = frozenset(value for value in groups if _only_pooled(value, quantized))
     order = {node: index for index, node in enumerate(model.graph)}
     reasons = dict(sorted(reasons.items(), key=lambda item: order[item[0]]))
     return Plan(quantized, reasons, groups, fixed, fused, unseen)
@@ -94,7 +94,8 @@ def weight_axis(node: "ir.Node") -> int | None:
         return 0
     if node.op_type == "Gemm":
         return 0 if node.attributes.get_int("transB", 0) else 1
-    return 1 if node.op_type == "ConvTranspose" or (node.op_type == "MatMul" and constant(node, 1) is not None) else None
+    by_constant = node.op_type == "MatMul" and constant(node, 1) is not None
+    return 1 if by_constant or node.op_type == "ConvTranspose" else None
 
 
 def clip_bounds(node: "ir.Node") -> tuple[float, float]:
@@ -126,13 +127,15 @@ def _obstacle(node: "ir.Node") -> str | None:
         bias = constant(node, 2)
         if bias is None or bias.ndim != 1:
             return "its bias is computed or no row"
-    if node.op_type == "Gemm" and (node.attributes.get_float("alpha", 1.0), node.attributes.get_float("beta", 1.0)) != (1, 1):
-        return "it scales its product"
     return _odd_attribute(node)
 
 
 def _odd_attribute(node: "ir.Node") -> str | None:
-    if node.op_type == "Clip" and any(v is not None and constant(node, i) is None for i, v in enumerate(node.inputs) if i):
+    factors = {node.attributes.get_float(name, 1.0) for name in ("alpha", "beta")}
+    if node.op_type == "Gemm" and (factors != {1.0} or node.attributes.get_int("transA", 0) != 0):
+        return "it scales its product or transposes its input"
+    bounds = [index for index, value in enumerate(node.inputs) if index and value is not None]
+    if node.op_type == "Clip" and any(constant(node, index) is None for index in bounds):
         return "its bounds are computed"
     if node.op_type == "Resize" and node.attributes.get_string("mode", "nearest") not in ("nearest", "linear"):
         return "no int8 form of this interpolation"
@@ -194,7 +197,7 @@ def _groups(tensors: "Iterable[ir.Value]", int8: "list[ir.Node]") -> "dict[ir.Va
 def _fixed_grid(value: "ir.Value") -> Grid | None:
     """The grid that the kernel of the producer dictates, also through operators that carry it on."""
     node = value.producer()
-    if node is None:
+    if node is None or _obstacle(node):
         return None
     if node.op_type in CARRYING and node.inputs[0] is not None:
         return _fixed_grid(node.inputs[0])
@@ -220,6 +223,6 @@ def _free_concat_inputs(model: "ir.Model") -> None:
                 node.replace_input_with(index, out)
 
 
-def _only_pooled(value: "ir.Value") -> bool:
-    readers = value.consumers()
-    return bool(readers) and not value.is_graph_output() and all(node.op_type == "MaxPool" for node in readers)
+def _only_pooled(value: "ir.Value", quantized: "frozenset[ir.Node]") -> bool:
+    pools = [node.op_type == "MaxPool" and node in quantized for node in value.consumers()]
+    return bool(pools) and all(pools) and not value.is_graph_output()

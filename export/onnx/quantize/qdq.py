@@ -128,13 +128,16 @@ def _quantize_weight(node: "ir.Node", grids: "dict[ir.Value, Grid]") -> None:
 
 def _replace_by_dequantized(node: "ir.Node", index: int, inputs: "list[ir.Value]", axis: int | None) -> None:
     """Feed an input of `node` from DequantizeLinear(inputs)."""
+    import onnx_ir as ir
+
     old = node.inputs[index]
     assert old is not None
     assert node.graph is not None
     attributes = {} if axis is None else {"axis": axis}
     dequantize = make("DequantizeLinear", inputs, attributes, name=f"{node.name}_{old.name}_dequantize")
     real = dequantize.outputs[0]
-    real.name, real.dtype, real.shape = f"{node.name}_{old.name}_dequantized", old.dtype, old.shape
+    real.name, real.shape = f"{node.name}_{old.name}_dequantized", old.shape
+    real.dtype = ir.DataType.FLOAT
     node.graph.insert_before(node, dequantize)
     node.replace_input_with(index, real)
 

@@ -23,7 +23,7 @@ FEWEST_TO_SPLIT = 16
 
 @dataclass(frozen=True)
 class QuantizeOptions:
-    """`estimator` sets activation ranges ("auto": the best by measured SNR); `samples` is how many to calibrate with."""
+    """`estimator` sets activation ranges ("auto": the best by measured SNR); `samples`: how many calibrate."""
 
     estimator: Literal["auto", "minmax", "average", "percentile"] = "auto"
     samples: int = 256
@@ -42,7 +42,7 @@ class QuantizeOptions:
     uses_data=True,
 )
 def quantize(source: Artifact, out: Path, job: Job, options: QuantizeOptions) -> Notes:
-    """Calibrate on `job.calibration` and write the model with Q/DQ pairs; estimators are compared on `job.validation`."""
+    """Calibrate on `job.calibration` and write Q/DQ pairs; estimators are compared on `job.validation`."""
     if job.calibration is None or len(job.calibration) == 0:
         raise BadInput("int8 needs DATA to calibrate on: give --data with a few hundred real samples")
     model = load_onnx(source.path)

@@ -96,11 +96,15 @@ def conv_transpose(
 
 def padded(b: NodeBuilder, x: Tensor, view: Window) -> tuple[Tensor, str]:
     """x and the padding to run with: padded with zeros (int8: the zero point) where neither SAME nor VALID is exact."""
-    if view.padding is not None:
-        return x, view.padding
+    return (pad_spatial(b, x, view), "VALID") if view.padding is None else (x, view.padding)
+
+
+def pad_spatial(b: NodeBuilder, x: Tensor, view: Window, value: Tensor | None = None) -> Tensor:
+    """x with the pads of the window around it, of zeros or of `value`."""
     pads = [(0, 0), *view.pads, (0, 0)]
     shape = [n + begin + end for n, (begin, end) in zip(x.shape, pads)]
-    return b.emit("PAD", [x, b.integers(pads, "paddings")], to=b.temp("padded", x, shape)), "VALID"
+    inputs = [x, b.integers(pads, "paddings"), *([] if value is None else [value])]
+    return b.emit("PAD" if value is None else "PADV2", inputs, to=b.temp("padded", x, shape))
 
 
 def bias_of(b: NodeBuilder, bias: Tensor | None, channels: int, x: Tensor, w: Tensor) -> Tensor:
@@ -110,15 +114,15 @@ def bias_of(b: NodeBuilder, bias: Tensor | None, channels: int, x: Tensor, w: Te
         values = np.zeros(channels, np.float32) if bias is None else b.need_constant(bias, "the bias")
         return b.constant(values.reshape(channels), name)
     product = (x.quantization.scale * w.quantization.scale).astype(np.float32)
-    if bias is None or bias.data is None:
+    if bias is None:
         zeros = Quantization(product, np.zeros(product.size, np.int64))
         return b.constant(np.zeros(channels, np.int32), name, zeros)
-    held = bias.quantization
+    values, held = b.need_constant(bias, "the bias"), bias.quantization
     if held is None or bias.dtype != np.int32:
         b.refuse("an int8 operator needs an int32 bias")
     if not np.allclose(held.scale, product, rtol=BIAS_SCALE_TOLERANCE, atol=0):
         raise Error(f"{b.name}: the scale of its bias is not scale(input) × scale(weights); quantize it so")
-    return b.constant(bias.data.reshape(channels), name, held.along(0))
+    return b.constant(values.reshape(channels), name, held.along(0))
 
 
 def _spread(b: NodeBuilder, w: Tensor) -> NDArray[Any]:

@@ -58,6 +58,8 @@ def arithmetic(b: NodeBuilder, a: Tensor, c: Tensor) -> Tensor:
 @TFLITE.lower(*BINARY)
 def binary(b: NodeBuilder, a: Tensor, c: Tensor) -> Tensor:
     _check_broadcast(b, a, c)
+    if b.op_type == "Pow" and (a.dtype != c.dtype or a.dtype == np.int64):
+        b.refuse("operands of different or 64-bit types")
     return b.emit(BINARY[b.op_type], [a, c])
 
 

@@ -96,6 +96,9 @@ def gather(b: NodeBuilder, x: Tensor, indices: Tensor, *, axis: int = 0) -> Tens
     if indices.data is not None:
         picked = np.where(indices.data < 0, indices.data + x.shape[held], indices.data)
         indices = b.constant(picked.astype(np.int32), indices.name)
+    else:  # a negative index counts from the end in ONNX, and is out of bounds in TFLite
+        length = b.scalar(x.shape[held], indices, "length")
+        indices = b.emit("FLOOR_MOD", [indices, length], to=b.temp("from_start", indices))
     return b.emit("GATHER", [x, indices], {"axis": held, "batchDims": 0})
 
 

@@ -21,33 +21,37 @@ def gemm(
     transA: int = 0,  # noqa: N803
     transB: int = 0,  # noqa: N803
 ) -> Tensor:
-    channels = b.y.shape[-1]
-    is_bias = c is None or (c.data is not None and c.data.size in (1, channels) and c.shape[:-1] in ((), (1,)))
-    plain = alpha == beta == 1.0 or (beta == 1.0 and c is None and alpha == 1.0)
-    if w.data is not None and not transA and is_bias and (plain or not b.y.is_int8):
-        scaled = None if c is None else _scaled(b, c, beta, channels)
-        return _fully_connected(b, a, _scaled_weights(b, w, alpha), bool(transB), scaled, keep_rank=False)
-    b.need_float()
-    last = c is None and alpha == 1.0
-    product = b.y if last else b.temp("product", b.y)
-    b.emit("BATCH_MATMUL", [a, w], {"adjX": bool(transA), "adjY": bool(transB)}, to=product)
-    if alpha != 1.0:
+    if w.data is None or transA:
         product = b.emit(
-            "MUL", [product, b.scalar(alpha, b.y, "alpha")], to=b.y if c is None else b.temp("scaled", b.y)
+            "BATCH_MATMUL", [a, w], {"adjX": bool(transA), "adjY": bool(transB)}, to=b.temp("product", b.y)
         )
-    if c is not None and beta != 1.0:
-        c = b.emit("MUL", [c, b.scalar(beta, b.y, "beta")], to=b.temp("beta_c", c))
-    if c is not None:
-        return b.emit("ADD", [product, c], {"fusedActivationFunction": b.activation})
-    if b.activation != "NONE":
-        b.refuse("an activation after a product of two computed matrices")
-    return product
+        return _scale_and_add(b, product, alpha, c, beta)
+    channels = b.y.shape[-1]
+    if c is None or (c.data is not None and c.data.size in (1, channels) and c.shape[:-1] in ((), (1,))):
+        scaled = _scaled(b, c, beta, channels)
+        return _fully_connected(b, a, _scaled_weights(b, w, alpha), bool(transB), scaled, False, b.y, b.activation)
+    product = b.temp("product", b.y)
+    _fully_connected(b, a, w, bool(transB), None, False, product, "NONE")
+    return _scale_and_add(b, product, alpha, c, beta)
+
+
+def _scale_and_add(b: NodeBuilder, product: Tensor, alpha: float, c: Tensor | None, beta: float) -> Tensor:
+    """α · product + β · c, with the fused activation."""
+    b.need_float()
+    if alpha != 1.0:
+        product = b.emit("MUL", [product, b.scalar(alpha, product, "alpha")], to=b.temp("scaled", b.y))
+    if c is None:
+        activation = b.activation
+        return product if activation == "NONE" else b.emit(activation, [product])
+    if beta != 1.0:
+        c = b.emit("MUL", [c, b.scalar(beta, c, "beta")], to=b.temp("beta_c", c))
+    return b.emit("ADD", [product, c], {"fusedActivationFunction": b.activation})
 
 
 @TFLITE.lower("MatMul", layout="nchw")
 def matmul(b: NodeBuilder, a: Tensor, w: Tensor) -> Tensor:
     if w.data is not None and w.data.ndim == 2 and len(a.shape) >= 2:
-        return _fully_connected(b, a, w, False, None, keep_rank=len(a.shape) > 2)
+        return _fully_connected(b, a, w, False, None, len(a.shape) > 2, b.y, b.activation)
     if min(len(a.shape), len(w.shape)) < 2:
         b.refuse("an operand of rank 1")
     if max(len(a.shape), len(w.shape)) > 5:
@@ -56,7 +60,14 @@ def matmul(b: NodeBuilder, a: Tensor, w: Tensor) -> Tensor:
 
 
 def _fully_connected(
-    b: NodeBuilder, a: Tensor, w: Tensor, out_first: bool, bias: Tensor | None, *, keep_rank: bool
+    b: NodeBuilder,
+    a: Tensor,
+    w: Tensor,
+    out_first: bool,
+    bias: Tensor | None,
+    keep_rank: bool,
+    to: Tensor,
+    activation: str,
 ) -> Tensor:
     data = b.need_constant(w, "the weights")
     data = data if out_first else data.T
@@ -66,8 +77,8 @@ def _fully_connected(
     if quantization is not None and np.any(quantization.zero_point):
         b.refuse("asymmetric int8 weights")
     weights = b.constant(_in_order(data, b.read_form), w.name, None if quantization is None else quantization.along(0))
-    options = {"keepNumDims": keep_rank, "fusedActivationFunction": b.activation}
-    return b.emit("FULLY_CONNECTED", [a, weights, bias_of(b, bias, len(data), a, w)], options)
+    options = {"keepNumDims": keep_rank, "fusedActivationFunction": activation}
+    return b.emit("FULLY_CONNECTED", [a, weights, bias_of(b, bias, len(data), a, w)], options, to=to)
 
 
 def _in_order(data: "np.ndarray", form: Form) -> "np.ndarray":  # type: ignore[type-arg]
@@ -75,9 +86,11 @@ def _in_order(data: "np.ndarray", form: Form) -> "np.ndarray":  # type: ignore[t
     return form.array(data) if form.kind == "flat" else data
 
 
-def _scaled(b: NodeBuilder, c: Tensor, beta: float, channels: int) -> Tensor:
-    if c.quantization is not None:
+def _scaled(b: NodeBuilder, c: Tensor | None, beta: float, channels: int) -> Tensor | None:
+    if c is None or (c.quantization is not None and beta == 1.0):
         return c
+    if c.quantization is not None:
+        b.refuse("int8 with beta other than 1")
     data = b.need_constant(c, "the bias") * np.float32(beta)
     return b.constant(np.broadcast_to(data.reshape(-1), (channels,)).astype(np.float32), c.name)
 
@@ -85,4 +98,6 @@ def _scaled(b: NodeBuilder, c: Tensor, beta: float, channels: int) -> Tensor:
 def _scaled_weights(b: NodeBuilder, w: Tensor, alpha: float) -> Tensor:
     if alpha == 1.0:
         return w
+    if w.quantization is not None:
+        b.refuse("int8 with alpha other than 1")
     return b.constant(b.need_constant(w, "the weights") * np.float32(alpha), w.name)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgewright.export.tflite.node_builder import NodeBuilder
-from edgewright.export.tflite.ops.conv import padded
+from edgewright.export.tflite.ops.conv import pad_spatial
 from edgewright.export.tflite.rules import TFLITE
 from edgewright.export.tflite.tensor import Tensor
 from edgewright.export.tflite.window import Window, window
@@ -31,11 +31,8 @@ def max_pool(
     view = _view(b, x, kernel_shape, strides, dilations, pads, auto_pad)
     padding = view.padding
     if padding is None:
-        pads4 = [(0, 0), *view.pads, (0, 0)]
-        shape = [n + begin + end for n, (begin, end) in zip(x.shape, pads4)]
         lowest = np.array(-128, np.int8) if x.is_int8 else np.array(np.finfo(np.float32).min, np.float32)
-        value = b.constant(lowest, f"{b.y.name}/lowest", x.quantization)
-        x = b.emit("PADV2", [x, b.integers(pads4, "paddings"), value], to=b.temp("padded", x, shape))
+        x = pad_spatial(b, x, view, b.constant(lowest, f"{b.y.name}/lowest", x.quantization))
         padding = "VALID"
     return _pool(b, "MAX_POOL_2D", x, view, padding, b.y, b.activation)
 
@@ -59,7 +56,7 @@ def average_pool(
     rows, columns = (view.counts(axis, declared=bool(count_include_pad)) for axis in range(2))
     counts = np.outer(rows, columns)
     factors = (np.prod(view.kernel) / counts).astype(np.float32)[None, :, :, None]
-    x, _ = padded(b, x, view)
+    x = pad_spatial(b, x, view)
     if np.all(factors == 1):
         return _pool(b, "AVERAGE_POOL_2D", x, view, "VALID", b.y, b.activation)
     b.need_float()

@@ -20,6 +20,8 @@ REDUCTIONS = {
 def reduction(
     b: NodeBuilder, x: Tensor, axes: Tensor | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
 ) -> Tensor:
+    if x.dtype == np.bool_ or 0 in x.shape:
+        b.refuse("reduction of booleans or of nothing")
     chosen = [] if axes is None else b.need_constant(axes, "axes").tolist()
     if not chosen and noop_with_empty_axes:
         return b.reshape(x, b.y.shape)

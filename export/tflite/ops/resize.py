@@ -87,7 +87,8 @@ def _onnx_positions(b: NodeBuilder, size: int, out: int, factor: float, transfor
         case "asymmetric":
             return at / factor
         case "align_corners":
-            return at * (size - 1) / (out - 1) if out > 1 else np.zeros(out)
+            resized = factor * size  # not rounded, as ONNX has it
+            return at * (size - 1) / (resized - 1) if resized > 1 else np.zeros(out)
     return b.refuse(f"coordinate transformation {transformation}")
 
 

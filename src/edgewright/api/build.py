@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgewright.api.bundle import write_bundle
+from edgewright.api.bundle import check_place, write_bundle
 from edgewright.api.measuring import time_all
 from edgewright.api.request import overlay, samples_of, wanted
-from edgewright.api.result import Build, Timing, accuracy_drop
+from edgewright.api.result import Build, Timing, accuracy_drop, shown
 from edgewright.benchmarks.fit import Fit, Verdict, fit
 from edgewright.data import Samples
 from edgewright.devices.device import device
@@ -48,6 +48,7 @@ def build(
     """
     started = time.perf_counter()
     progress = progress or Silent()
+    check_place(Path(out))
     asked = overlay(model, recipe, devices, data, precision)
     samples = samples_of(asked)
     place = Store(Path(store) if store else None)
@@ -56,9 +57,8 @@ def build(
     route = plan(source, wanted(asked), has_data=samples is not None)
     progress.say(f"plan:\n{_before(asked)}{route}")
     pipeline.run(route, _origin(pipeline, asked, samples, trust), asked.options)
-    timings = (
-        time_all(place, pipeline.hops, progress) if bench else {hop.name: "not asked for" for hop in pipeline.hops}
-    )
+    hops = shown(pipeline.hops)
+    timings = time_all(place, hops, progress) if bench else {hop.name: "not asked for" for hop in hops}
     fits = tuple(_fits(asked, pipeline.hops, timings))
     best = {name: _best(name, fits) for name in asked.devices}
     result = Build(
@@ -83,7 +83,9 @@ def _origin(pipeline: Pipeline, recipe: Recipe, samples: Samples | None, trust: 
     if path.suffix in (".onnx", ".pt2"):
         given = origin.start_file(pipeline, path, trust)
         return origin.import_file(pipeline, given) if given.artifact.spec.format is Format.ONNX else given
-    hop = origin.start_module(pipeline, recipe.model, samples, recipe.preprocess, recipe.seed)
+    trains = recipe.train is not None and samples is not None
+    name = "untrained" if trains else "original"
+    hop = origin.start_module(pipeline, recipe.model, samples, recipe.preprocess, seed=recipe.seed, name=name)
     if recipe.train is not None and samples is not None:
         hop = origin.train(pipeline, hop, samples, recipe.train, recipe.train_function)
     for each in recipe.compress:
@@ -118,6 +120,7 @@ def _fits(recipe: Recipe, hops: Sequence[Hop], timings: Mapping[str, Timing]) ->
                         target,
                         None if isinstance(timing, str) else timing,
                         accuracy_drop=accuracy_drop(hop, hops),
+                        unverified=hop.verdict.unverified,
                         budget=recipe.budget,
                         arena=_arena(hop) if target.runtime == "tflite-micro" else None,
                     ),
@@ -133,7 +136,7 @@ def _arena(hop: Hop) -> "Arena | None":
 
 
 def _best(name: str, fits: Sequence[tuple[Hop, Fit]]) -> Hop | None:
-    """The smallest artifact that fits the device and did not diverge; one that could be verified goes first."""
+    """The smallest artifact that fits the device and did not diverge."""
     good = [
         hop
         for hop, each in fits

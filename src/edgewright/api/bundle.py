@@ -19,11 +19,15 @@ from edgewright.export.hop import Hop
 MANIFEST = "manifest.json"
 
 
-def write_bundle(build: Build) -> None:
-    """Replace `build.out`. Raises BadInput when it holds something else, WriteFailed when the disk refuses."""
-    out = build.out
+def check_place(out: Path) -> None:
+    """Raises BadInput when `out` holds anything but an earlier build: asked before the work, not after it."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).exists())):
         raise BadInput(f"{out} exists and is no edgewright build: choose another --out, or remove it")
+
+
+def write_bundle(build: Build) -> None:
+    """Replace `build.out`. Raises WriteFailed when the disk refuses."""
+    out = build.out
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".making-", dir=out.parent) as aside:
@@ -68,7 +72,7 @@ def manifest(build: Build) -> dict[str, Any]:
 
 
 def _artifact(build: Build, hop: Hop) -> dict[str, Any]:
-    timing = build.timings[hop.name]
+    timing = build.timings.get(hop.name, "not measured: it is not trained")
     return {
         "name": hop.name,
         "spec": str(hop.artifact.spec),

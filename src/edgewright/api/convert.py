@@ -13,7 +13,6 @@ from edgewright.export import origin
 from edgewright.export.hop import Hop
 from edgewright.export.pipeline import Pipeline
 from edgewright.export.planner import Plan, plan
-from edgewright.export.steps import steps
 from edgewright.export.store import Store
 from edgewright.export.verification import Verifier
 from edgewright.progress import Progress, Silent
@@ -54,7 +53,11 @@ def convert(
     out, progress = Path(out), progress or Silent()
     if out.suffix not in FORMAT_OF_SUFFIX or out.suffix in (".torch", ".pt2"):
         raise BadInput(f"{out}: name the output .onnx, .tflite or .mlpackage")
+    if layout not in LAYOUTS:
+        raise BadInput(f"layout is {layout!r}; known: {', '.join(LAYOUTS)}")
     target = Spec(FORMAT_OF_SUFFIX[out.suffix], named_precision(precision))
+    if layout != "original" and target.format is not Format.TFLITE:
+        raise BadInput(f"layout nhwc is for .tflite files, not for {target}")
     samples = _samples(data)
     pipeline = Pipeline(
         Store(Path(store) if store else None), samples, Verifier(samples and samples.part("test"), progress), progress
@@ -86,17 +89,13 @@ def _start(pipeline: Pipeline, source: str, target: Spec, samples: Samples | Non
         given = origin.start_file(pipeline, path, trust, precision)
         foreign = given.artifact.spec == origin.ONNX and target != Spec(Format.ONNX, precision)
         return origin.import_file(pipeline, given) if foreign or target == origin.ONNX else given
-    return origin.start_module(pipeline, source, samples, None, seed=0)
+    return origin.start_module(pipeline, source, samples)
 
 
 def _options(route: Plan, target: Spec, layout: str) -> dict[str, object]:
-    if layout not in LAYOUTS:
-        raise BadInput(f"layout is {layout!r}; known: {', '.join(LAYOUTS)}")
     if layout == "original":
         return {}
-    if target.format is not Format.TFLITE:
-        raise BadInput(f"layout nhwc is for .tflite files, not for {target}")
-    last = next(step for step in steps() if step == route.path(target)[-1])
+    last = route.path(target)[-1]
     return {last.name: last.options(layout=layout)}
 
 

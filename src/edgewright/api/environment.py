@@ -18,7 +18,7 @@ PACKAGES = (
     "tflite-runtime", "tflite-micro", "coremltools", "pillow", "jinja2",
 )  # fmt: skip
 TARGETS = {
-    "tflite": ("edgewright.export.tflite.lowerings", "TFLITE"),
+    "tflite": ("edgewright.export.tflite.rules", "TFLITE"),
     "coreml": ("edgewright.export.coreml.lowerings", "COREML"),
 }
 

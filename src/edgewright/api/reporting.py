@@ -1,11 +1,10 @@
 """A build as the plain values that the report page shows."""
 
 import datetime
-import math
 import platform
 from importlib.metadata import version
 
-from edgewright.api.result import Build, accuracy_drop, file_name, original_of, status
+from edgewright.api.result import Build, accuracy_drop, file_name, original_of, shown, status
 from edgewright.benchmarks.hosts import Local
 from edgewright.benchmarks.measurement import Measurement
 from edgewright.benchmarks.report.content import (
@@ -27,7 +26,7 @@ def report_of(build: Build) -> Report:
         title=f"edgewright: {_title(build)}",
         created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         intro=_intro(build),
-        rows=tuple(_row(build, hop) for hop in build.hops),
+        rows=tuple(_row(build, hop) for hop in shown(build.hops)),
         fits=tuple(
             FitCell(
                 fit.device,
@@ -67,18 +66,18 @@ def _title(build: Build) -> str:
 
 
 def _intro(build: Build) -> str:
-    fidelity = original_of(build.hops).verdict.vs_original
-    samples = (
-        f"{fidelity.samples} {'synthetic probes' if fidelity.synthetic else 'held-out samples'}" if fidelity else ""
-    )
-    return f"{len(build.hops)} artifacts, compared with their parents and the original on {samples or 'no samples'}."
+    count = len(shown(build.hops))
+    answers = original_of(build.hops).verdict.vs_original
+    if answers is None:
+        return f"{count} artifacts. The original cannot run here, so nothing was compared with it."
+    samples = f"{answers.samples} {'synthetic probes' if answers.synthetic else 'held-out samples'}"
+    return f"{count} artifacts, compared with their parents and with the original on {samples}."
 
 
 def _row(build: Build, hop: Hop) -> ArtifactRow:
     timing = build.timings[hop.name]
     measured = timing if isinstance(timing, Measurement) else None
     compared = hop.verdict.vs_original
-    identical = compared is not None and math.isinf(compared.snr_db)
     is_original = hop.name == original_of(build.hops).name
     return ArtifactRow(
         name=hop.name,
@@ -86,15 +85,15 @@ def _row(build: Build, hop: Hop) -> ArtifactRow:
         precision=hop.artifact.spec.precision,
         size_bytes=hop.artifact.size_bytes,
         digest=hop.artifact.digest,
-        status=status(hop) if not is_original else "original",
+        status=status(hop),
         reason=hop.verdict.unverified or hop.verdict.diverged or "",
-        parent=hop.parent,
+        parent=None if is_original else hop.parent,
         file=file_name(hop),
         accuracy=compared.accuracy if compared else None,
         accuracy_drop=None if is_original else accuracy_drop(hop, build.hops),
-        snr_db=None if compared is None or identical else compared.snr_db,
+        snr_db=hop.verdict.vs_parent.snr_db if hop.verdict.vs_parent else None,
         agreement=None if is_original or compared is None else compared.top1_agreement,
-        fidelity_reason=hop.verdict.unverified or ("identical outputs" if identical else ""),
+        fidelity_reason=hop.verdict.unverified or "",
         latency=_latency(measured) if measured else None,
         latency_reason=timing if isinstance(timing, str) else "",
         peak_ram_bytes=measured.peak_ram_bytes if measured else None,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edgewright.benchmarks.fit import Fit
 from edgewright.benchmarks.measurement import Measurement
+from edgewright.devices.spec import Format
 from edgewright.export.hop import Hop
 from edgewright.export.planner import Plan
 from edgewright.recipe import Recipe
@@ -33,6 +34,11 @@ class Build:
     samples_origin: str
 
 
+def shown(hops: Sequence[Hop]) -> list[Hop]:
+    """The hops that a person compares: from the original on, without what it was before training."""
+    return list(hops[hops.index(original_of(hops)) :])
+
+
 def file_name(hop: Hop) -> str:
     """The artifact's name in the bundle: `int8.tflite`, `original.torch`, …"""
     spec, suffix = hop.artifact.spec, hop.artifact.path.suffix
@@ -53,7 +59,9 @@ def accuracy_drop(hop: Hop, hops: Sequence[Hop]) -> float | None:
 
 
 def status(hop: Hop) -> str:
-    """verified, unverified or diverged."""
+    """original, compressed (another function on purpose, so not held to a limit), verified, unverified or diverged."""
+    if hop.artifact.spec.format is Format.TORCH:
+        return "original" if hop.step in ("start", "train") else "compressed"
     if hop.verdict.unverified is not None:
         return "unverified"
     return "diverged" if hop.verdict.diverged is not None else "verified"

@@ -56,12 +56,10 @@ def command(
 
 
 def show(built: "Build") -> None:
-    from edgewright.api.result import file_name
+    from edgewright.api.result import file_name, shown
 
-    table("", HEADS, [_row(built, hop) for hop in built.hops])
-    print(
-        "latency and RAM: measured on this machine, in fresh processes, 1 thread; top-1 and SNR: against the original"
-    )
+    table("", HEADS, [_row(built, hop) for hop in shown(built.hops)])
+    print("top-1: same answer as the original; SNR: against the parent; latency, RAM: measured on this machine")
     print()
     verdicts = {(fit.device, hop.name): str(fit.verdict) for hop, fit in built.fits}
     exported = list(dict.fromkeys(hop.name for hop, _ in built.fits))
@@ -89,12 +87,12 @@ def show(built: "Build") -> None:
 def _row(built: "Build", hop: "Hop") -> tuple[str, ...]:
     from edgewright.api.result import status
 
-    answers, timing = hop.verdict.vs_original, built.timings[hop.name]
+    answers, parent, timing = hop.verdict.vs_original, hop.verdict.vs_parent, built.timings[hop.name]
     fidelity = ("-", "-", "-")
     if answers is not None:
         accuracy = "-" if answers.accuracy is None else f"{answers.accuracy:.2%}"
         same = "-" if answers.top1_agreement is None else f"{answers.top1_agreement:.2%}"
-        fidelity = (accuracy, same, f"{answers.snr_db:.1f}")
+        fidelity = (accuracy, same, f"{parent.snr_db:.1f}" if parent else "-")
     times = ("-", "-", "-")
     if not isinstance(timing, str):
         times = (f"{timing.median_ms:.3f}", f"{timing.p90_ms:.3f}", bytes_text(timing.peak_ram_bytes))

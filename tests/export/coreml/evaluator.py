@@ -43,12 +43,20 @@ def op_types(package: Path) -> list[str]:
 
 
 def evaluate(
-    package: Path, inputs: Mapping[str, NDArray[Any]], *, round_float16: bool = False
+    package: Path,
+    inputs: Mapping[str, NDArray[Any]],
+    *,
+    round_float16: bool = False,
+    taught: Mapping[str, NDArray[Any]] | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Every tensor of the program by name, outputs included."""
+    """Every tensor of the program by name, outputs included.
+
+    Where `taught` has a tensor, its readers get that one, while the answer keeps what was computed.
+    """
     blob_path = package / "Data/com.apple.CoreML/weights/weight.bin"
     blob = blob_path.read_bytes() if blob_path.exists() else b""
     values: dict[str, Any] = {name: torch.from_numpy(np.array(array)) for name, array in inputs.items()}
+    answers: dict[str, Any] = {}
     for op in operations(package):
         arguments = {name: constant(value, blob) for name, value in op.attributes.items() if name != "name"}
         for name, argument in op.inputs.items():
@@ -57,10 +65,13 @@ def evaluate(
                 for binding in argument.arguments
             ]
             arguments[name] = found if name == "values" else found[0]
+        arguments = {"x" if name == "input" else name: value for name, value in arguments.items()}
         results = arguments["val"] if op.type == "const" else OPERATIONS[op.type](**arguments)
         for output, result in zip(op.outputs, results if isinstance(results, tuple) else (results,), strict=True):
-            values[output.name] = typed(output, result, round_float16)
-    return {name: v.numpy() for name, v in values.items() if isinstance(v, torch.Tensor)}
+            answers[output.name] = values[output.name] = typed(output, result, round_float16)
+            if taught and output.name in taught:
+                values[output.name] = torch.from_numpy(taught[output.name])
+    return {name: v.numpy() for name, v in answers.items() if isinstance(v, torch.Tensor)}
 
 
 def typed(output: Any, result: Any, round_float16: bool) -> Any:
@@ -110,10 +121,14 @@ def blockwise(data: torch.Tensor, scale: torch.Tensor, offset: torch.Tensor | No
 
 
 def quantize(
-    input: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, output_dtype: str, axis: Any = 0  # noqa: A002
+    x: torch.Tensor,
+    scale: torch.Tensor,
+    zero_point: torch.Tensor,
+    output_dtype: str,
+    axis: Any = 0,
 ) -> torch.Tensor:
     limits = np.iinfo(output_dtype)
-    codes = torch.round(input / along(scale, input.ndim, axis)) + along(zero_point, input.ndim, axis).float()
+    codes = torch.round(x / along(scale, x.ndim, axis)) + along(zero_point, x.ndim, axis).float()
     return codes.clamp(limits.min, limits.max).to(getattr(torch, output_dtype))
 
 
@@ -121,7 +136,9 @@ def padded(x: torch.Tensor, pad: torch.Tensor, value: float) -> torch.Tensor:
     return F.pad(x, [n for pair in reversed(pad.reshape(-1, 2).tolist()) for n in pair], value=value)
 
 
-def conv(x: Any, weight: Any, strides: Any, pad_type: str, pad: Any, dilations: Any, groups: Any, bias: Any = None) -> Any:
+def conv(
+    x: Any, weight: Any, strides: Any, pad_type: str, pad: Any, dilations: Any, groups: Any, bias: Any = None
+) -> Any:
     assert pad_type == "custom"
     function = (F.conv1d, F.conv2d, F.conv3d)[x.ndim - 3]
     return function(padded(x, pad, 0.0), weight, bias, ints(strides), 0, ints(dilations), int(groups))
@@ -158,9 +175,7 @@ def cast(x: Any, dtype: str) -> Any:
     return x.to(kinds[dtype])
 
 
-def slice_by_index(
-    x: Any, begin: Any, end: Any, stride: Any, begin_mask: Any, end_mask: Any, squeeze_mask: Any
-) -> Any:
+def slice_by_index(x: Any, begin: Any, end: Any, stride: Any, begin_mask: Any, end_mask: Any, squeeze_mask: Any) -> Any:
     assert not squeeze_mask.any()
     rows = zip(ints(begin), ints(end), ints(stride), begin_mask.tolist(), end_mask.tolist(), strict=True)
     parts = tuple(slice(None if bm else b, None if em else e, s) for b, e, s, bm, em in rows)
@@ -241,7 +256,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "constexpr_blockwise_shift_scale": blockwise,
     "conv": conv,
     "conv_transpose": conv_transpose,
-    "dequantize": lambda input, scale, zero_point, axis=0: affine(input, scale, zero_point, axis),
+    "dequantize": lambda x, scale, zero_point, axis=0: affine(x, scale, zero_point, axis),
     "elu": lambda x, alpha: F.elu(x, float(alpha)),
     "expand_dims": lambda x, axes: torch.from_numpy(np.expand_dims(x.numpy(), tuple(ints(axes)))),
     "gather": gather,

@@ -1,0 +1,78 @@
+"""Convolutions in every shape that one kernel or another treats apart, through every runtime."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from numpy.typing import NDArray
+from onnx import ModelProto, helper
+from onnx.reference import ReferenceEvaluator
+
+from edgewright.errors import UnsupportedOps
+from edgewright.export.tflite.convert import convert
+
+Answer = Callable[[bytes, Mapping[str, NDArray[Any]], str], dict[str, NDArray[Any]]]
+GraphOf = Callable[..., ModelProto]
+
+RUNTIMES = ("xnnpack", "builtin", "reference", "legacy", "micro")
+ABSOLUTE = 2e-5
+
+# name: (input, weights, attributes, operators without the transposes at the ends)
+CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any], list[str]]] = {
+    "same": ((1, 4, 7, 8), (6, 4, 3, 3), {"pads": [1, 1, 1, 1]}, ["CONV_2D"]),
+    "stride on odd size": ((1, 4, 7, 9), (6, 4, 3, 3), {"pads": [1] * 4, "strides": [2, 2]}, ["CONV_2D"]),
+    "stride on even size": ((1, 4, 8, 8), (6, 4, 3, 3), {"pads": [1] * 4, "strides": [2, 2]}, ["PAD", "CONV_2D"]),
+    "uneven pads": ((1, 4, 7, 8), (6, 4, 3, 3), {"pads": [2, 0, 1, 3]}, ["PAD", "CONV_2D"]),
+    "lower": ((1, 4, 8, 8), (6, 4, 2, 2), {"auto_pad": "SAME_LOWER"}, ["PAD", "CONV_2D"]),
+    "dilated": ((1, 4, 9, 9), (6, 4, 3, 3), {"pads": [2] * 4, "dilations": [2, 2]}, ["CONV_2D"]),
+    "groups": ((1, 4, 7, 8), (6, 2, 3, 3), {"group": 2}, ["CONV_2D"]),
+    "depthwise": ((1, 4, 7, 8), (4, 1, 3, 3), {"group": 4, "pads": [1] * 4}, ["DEPTHWISE_CONV_2D"]),
+    "multiplier": ((1, 4, 7, 8), (8, 1, 3, 3), {"group": 4}, ["DEPTHWISE_CONV_2D"]),
+    "dilated depthwise": ((1, 4, 9, 9), (4, 1, 3, 3), {"group": 4, "dilations": [2, 2]}, ["DEPTHWISE_CONV_2D"]),
+    "1-D dilated": ((1, 4, 20), (6, 4, 3), {"pads": [2, 2], "dilations": [2]}, ["CONV_2D"]),
+}
+TRANSPOSED: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any], list[str]]] = {
+    "doubling": ((1, 4, 5, 6), (4, 3, 2, 2), {"strides": [2, 2]}, ["TRANSPOSE_CONV"]),
+    "cut": (
+        (1, 4, 5, 6), (4, 3, 3, 3), {"strides": [2, 2], "pads": [1] * 4, "output_padding": [1, 1]},
+        ["TRANSPOSE_CONV", "SLICE"],
+    ),
+    "four wide": ((1, 4, 5, 6), (4, 3, 4, 4), {"strides": [2, 2], "pads": [1] * 4}, ["TRANSPOSE_CONV"]),
+}  # fmt: skip
+
+
+def check(op: str, case: tuple[Any, ...], graph_of: GraphOf, run: Answer) -> list[str]:
+    shape, weight_shape, attributes, _ = case
+    generator = np.random.default_rng(3)
+    weights = (generator.standard_normal(weight_shape) / 6).astype(np.float32)
+    channels = weight_shape[0 if op == "Conv" else 1]
+    constants = {"w": weights, "b": generator.standard_normal(channels).astype(np.float32)}
+    x = generator.standard_normal(shape).astype(np.float32)
+    node = helper.make_node(op, ["x", "w", "b"], ["output"], **attributes)
+    wanted = ReferenceEvaluator(graph_of([node], {"x": shape}, {"output": ()}, constants)).run(None, {"x": x})[0]
+    converted = convert(ir.from_proto(graph_of([node], {"x": shape}, {"output": wanted.shape}, constants)))
+    for runtime in RUNTIMES:
+        given = run(converted.content, {"x": x}, runtime)["output"]
+        assert given.shape == wanted.shape, runtime
+        assert np.abs(given - wanted).max() <= ABSOLUTE, runtime
+    return [op.code for op in converted.ops if op.code not in ("TRANSPOSE", "RESHAPE")]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_convolution(name: str, graph_of: GraphOf, run: Answer) -> None:
+    assert check("Conv", CASES[name], graph_of, run) == CASES[name][3]
+
+
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_transposed_convolution(name: str, graph_of: GraphOf, run: Answer) -> None:
+    assert check("ConvTranspose", TRANSPOSED[name], graph_of, run) == TRANSPOSED[name][3]
+
+
+def test_three_spatial_axes_are_refused(graph_of: GraphOf) -> None:
+    node = helper.make_node("Conv", ["x", "w"], ["y"])
+    weights = np.ones((2, 1, 3, 3, 3), np.float32)
+    model = graph_of([node], {"x": (1, 1, 4, 4, 4)}, {"y": (1, 2, 2, 2, 2)}, {"w": weights})
+    with pytest.raises(UnsupportedOps, match="3 spatial axes"):
+        convert(ir.from_proto(model))
