@@ -23,4 +23,4 @@ def arena_of(path: Path) -> Arena | None:
     except MissingExtra:
         return None
     except BadModel as error:
-        return Arena(None, str(error))
+        return Arena(None, " ".join(str(error).removeprefix(f"{path}: ").split()))

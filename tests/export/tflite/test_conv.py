@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
@@ -76,3 +77,13 @@ def test_three_spatial_axes_are_refused(graph_of: GraphOf) -> None:
     model = graph_of([node], {"x": (1, 1, 4, 4, 4)}, {"y": (1, 2, 2, 2, 2)}, {"w": weights})
     with pytest.raises(UnsupportedOps, match="3 spatial axes"):
         convert(ir.from_proto(model))
+
+
+@pytest.mark.parametrize(("name", "version"), [("same", 1), ("groups", 6), ("depthwise", 1), ("dilated depthwise", 2)])
+def test_versions_follow_what_the_kernel_must_know(name: str, version: int, graph_of: GraphOf) -> None:
+    shape, weight_shape, attributes, codes = CASES[name]
+    node = helper.make_node("Conv", ["x", "w"], ["y"], **attributes)
+    model = graph_of([node], {"x": shape}, {"y": ()}, {"w": np.ones(weight_shape, np.float32)})
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    ops = convert(ir.from_proto(onnx.shape_inference.infer_shapes(model))).ops
+    assert [op.version for op in ops if op.code == codes[-1]] == [version]
