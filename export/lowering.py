@@ -1,7 +1,7 @@
 """Rules that lower ONNX operators to a target: the signature of a rule is the schema of the operator.
 
     @TFLITE.lower("Conv", layout="nhwc")
-    def conv(b, x, w, bias=None, *, auto_pad="NOTSET", dilations=None, group=1, kernel_shape=None, pads=None, strides=None):
+    def conv(b, x, w, bias=None, *, auto_pad="NOTSET", dilations=None, group=1, kernel_shape=None, pads=None, ...): ...
 
 The first parameter is the backend's builder, further positional ones are the ONNX inputs (a default of None marks an
 optional one, ``*xs`` a variadic one), keyword-only ones the ONNX attributes with ONNX's defaults (none: required).

@@ -93,6 +93,13 @@ def test_channels_are_gone_from_the_files(built):
     assert table.tensors[table.ops[-1].inputs[1]].shape == (3, 8)
 
 
+def test_bytes_enter_the_int8_file_without_a_float_in_between(built):
+    table = edgewright.inspect(built.out / "int8.tflite")
+    assert table.ops[0].op_type == "QUANTIZE" and table.tensors[table.ops[0].inputs[0]].dtype == "uint8"
+    assert [op.op_type for op in table.ops if op.compute_dtype == "float32"] == ["DEQUANTIZE"]
+    assert edgewright.load(built.out / "int8.tflite", runtime="tflite-micro").contract.inputs[0].dtype == "uint8"
+
+
 def test_files_take_raw_bytes_alike(built, project):
     images, labels = stripes(700)
     np.savez(project / "raw.npz", image=images[-40:])

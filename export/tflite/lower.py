@@ -65,7 +65,7 @@ class GraphLowering:
         outputs = [output for output in node.outputs if output.name]
         self._made.update((output, self._new(output)) for output in outputs)
         rule = TFLITE.rules()[node.op_type]
-        if any(_is_uint8(value) for value in (*node.inputs, *outputs)) and node.op_type not in UINT8:
+        if any(self._is_bare_uint8(value) for value in (*node.inputs, *outputs)) and node.op_type not in UINT8:
             raise UnsupportedOps(TFLITE.target, {node.op_type: ("unquantized uint8", [node.name or node.op_type])})
         operands = [self._operand(node, index) for index in range(len(node.inputs))]
         first = node.inputs[0] if node.inputs else None
@@ -87,6 +87,10 @@ class GraphLowering:
             if wanted.quantization is not None and not wanted.quantization.same(tensor.quantization):
                 raise Error(f"{output.name}: {b.op_type} passes its input on, so it needs the scale of its input")
             self._made[output] = tensor
+
+    def _is_bare_uint8(self, value: "ir.Value | None") -> bool:
+        typed = value is not None and value.dtype is not None and value.dtype.name == "UINT8"
+        return typed and value not in self._int8.quantization
 
     def _new(self, value: "ir.Value") -> Tensor:
         shape = self._layout.made(value).shape(shape_of(value))
@@ -132,10 +136,6 @@ class GraphLowering:
             tensor = self._builder.reshape(convert(self._builder, tensor, shape_of(value), held, ORIGINAL), shape)
             held = ORIGINAL
         return convert(self._builder, tensor, shape, held, form)
-
-
-def _is_uint8(value: "ir.Value | None") -> bool:
-    return value is not None and value.dtype is not None and value.dtype.name == "UINT8"
 
 
 def _merged(cases: Sequence[tuple[str, list[str]]]) -> tuple[str, list[str]]:

@@ -42,6 +42,7 @@ class Int8:
 def fold_quantization(graph: "ir.Graph") -> Int8:
     """Rewrite `graph` in place. Raises Error when a quantized convolution or matrix product could not run in int8."""
     int8 = Int8()
+    _adopt_bytes(graph, int8)
     violations: list[str] = []
     for node in list(graph):
         if node.graph is None:  # a QuantizeLinear that was folded into its producer
@@ -66,6 +67,21 @@ def fold_quantization(graph: "ir.Graph") -> Int8:
     if violations:
         raise Error("quantized operators that would run in float:\n" + "\n".join(violations))
     return int8
+
+
+def _adopt_bytes(graph: "ir.Graph", int8: Int8) -> None:
+    """uint8 → Cast → Q   ⇒   Q of a uint8 tensor at scale 1: a byte is its own code, so one QUANTIZE does both."""
+    import onnx_ir as ir
+
+    for cast in [node for node in graph if node.op_type == "Cast"]:
+        source, output = cast.inputs[0], cast.outputs[0]
+        users = [use.node for use in output.uses()]
+        if source is None or source.dtype != ir.DataType.UINT8 or output in graph.outputs:
+            continue
+        if users and all(user.op_type == "QuantizeLinear" for user in users):
+            int8.quantization[source] = Quantization(np.ones(1, np.float32), np.zeros(1, np.int64))
+            ir.convenience.replace_all_uses_with(output, source)
+            graph.remove(cast, safe=True)
 
 
 def _quantize_constant(graph: "ir.Graph", int8: Int8, node: "ir.Node") -> None:

@@ -98,9 +98,9 @@ def test_a_measured_arena_replaces_the_model() -> None:
 
 def test_what_tflite_micro_refuses_does_not_fit() -> None:
     micro = board(20_000, runtime="tflite-micro", weights_in_ram=False)
-    found = fit(model(), micro, arena=Arena(None, "m.tflite: tflite-micro refuses it: no GELU"))
+    found = fit(model(), micro, arena=Arena(None, "tflite-micro refuses it: no GELU"))
     assert found.verdict is Verdict.NO
-    assert reason(found, "RAM") == "m.tflite: tflite-micro refuses it: no GELU"
+    assert reason(found, "RAM") == "tflite-micro refuses it: no GELU"
 
 
 def test_a_budget_below_the_device_is_the_limit() -> None:
@@ -149,7 +149,7 @@ def test_a_file_that_tflite_micro_cannot_read_has_a_problem(tmp_path: Path) -> N
     arena = arena_of(path)
     assert arena is not None
     assert arena.bytes is None
-    assert "m.tflite" in arena.problem
+    assert arena.problem == "damaged TFLite file: it does not begin with the identifier TFL3"
 
 
 def test_what_cannot_be_verified_here_is_stated_and_not_judged() -> None:
