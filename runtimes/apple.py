@@ -1,5 +1,6 @@
 """Core ML: runs ML programs on the CPU of a Mac. No other system can."""
 
+import json
 import logging
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from edgewright.devices.spec import Format
 from edgewright.errors import BadInput, BadModel
 from edgewright.runtimes.artifact import Artifact
-from edgewright.runtimes.contract import CONTRACT_KEY, Contract
+from edgewright.runtimes.contract import CONTRACT_KEY, NAMES_KEY, Contract
 from edgewright.runtimes.runtime import Arrays
 
 
@@ -31,10 +32,12 @@ class CoreMlSession:
             raise BadModel(f"{path}: Core ML refuses it: {error}") from None
         stored = self._model.user_defined_metadata.get(CONTRACT_KEY)
         self.contract = Contract.from_json(stored) if stored else _derived(path)
+        in_file: dict[str, str] = json.loads(self._model.user_defined_metadata.get(NAMES_KEY, "{}"))
+        self._file_names = {graph: file for file, graph in in_file.items()}
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         answers = self._predict(self._feed(inputs))
-        return self.contract.from_file(np.asarray(answers[info.name]) for info in self.contract.outputs)
+        return self.contract.from_file(np.asarray(answers[self._in_file(info.name)]) for info in self.contract.outputs)
 
     def prepared(self, inputs: Arrays) -> Callable[[], None]:
         feed = self._feed(inputs)
@@ -44,8 +47,11 @@ class CoreMlSession:
         return {}
 
     def _feed(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        names = [info.name for info in self.contract.inputs]
+        names = [self._in_file(info.name) for info in self.contract.inputs]
         return dict(zip(names, self.contract.to_file(inputs), strict=True))
+
+    def _in_file(self, name: str) -> str:
+        return self._file_names.get(name, name)
 
     def _predict(self, feed: dict[str, NDArray[Any]]) -> dict[str, Any]:
         try:

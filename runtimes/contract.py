@@ -17,6 +17,9 @@ from edgewright.errors import BadInput, BadModel
 
 CONTRACT_KEY = "edgewright.contract"
 
+NAMES_KEY = "edgewright.names"
+"""Core ML metadata: names in the file → names of the graph, for those that are no identifiers of an ML program."""
+
 
 @dataclass(frozen=True)
 class TensorInfo:
@@ -53,6 +56,8 @@ class TensorInfo:
             array = array.transpose(np.argsort(self.permutation))
         if self.scale is not None and array.dtype != self.dtype:
             array = (array.astype(np.float32) - np.float32(self.zero_point or 0)) * np.float32(self.scale)
+        if self.shape == ():  # Core ML has no scalars: the file holds [1]
+            array = array.reshape(())
         return np.asarray(array, dtype=self.dtype)
 
     def check(self, array: NDArray[Any]) -> None:

@@ -13,11 +13,9 @@ from edgewright.export.coreml.package import quiet_coremltools, write_package
 from edgewright.export.coreml.program import build_program
 from edgewright.export.steps import Job, Notes, step
 from edgewright.runtimes.artifact import Artifact
-from edgewright.runtimes.contract import CONTRACT_KEY
+from edgewright.runtimes.contract import CONTRACT_KEY, NAMES_KEY
 
 NEEDS = {"coremltools": "coreml", "onnx-ir": "onnx"}
-NAMES_KEY = "edgewright.names"
-"""Metadata: names in the file → names in the graph, for those that are no identifiers; absent when there are none."""
 
 
 @step(source="onnx:float32", target="coreml:float32", needs=NEEDS, cost=0.4, options=CoremlOptions)

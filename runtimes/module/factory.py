@@ -77,17 +77,22 @@ def make(factory: Factory) -> Product:
 
 
 def _by_name(module: nn.Module, examples: Any, reference: str) -> dict[str, Tensor]:
-    """Examples in the order of `forward`'s parameters, so that calling by position is safe."""
+    """Examples in the order of `forward`'s parameters, so that calling by position is safe.
+
+    Names of a dict are those of the parameters, in any order; or all are the user's own, in the parameters' order.
+    """
     names = list(inspect.signature(module.forward).parameters)
     if isinstance(examples, Tensor):
         examples = (examples,)
     if not isinstance(examples, Mapping):
         examples = dict(zip(names, examples))
-    problems = [f"{name} is no parameter of forward({', '.join(names)})" for name in examples if name not in names]
-    problems += [f"{name} is no tensor" for name, example in examples.items() if not isinstance(example, Tensor)]
+    strange = [name for name in examples if name not in names]
+    problems = [f"{name} is no tensor" for name, example in examples.items() if not isinstance(example, Tensor)]
+    if strange and len(strange) < len(examples):
+        problems.append(f"{', '.join(strange)} is no parameter of forward({', '.join(names)})")
     if problems:
         raise BadModel(f"{reference}: example inputs: {'; '.join(problems)}")
-    return {name: examples[name] for name in names if name in examples}
+    return dict(examples) if strange else {name: examples[name] for name in names if name in examples}
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -61,6 +61,17 @@ def test_shortfalls_say_by_how_much():
     ]
 
 
+def test_one_flip_is_a_tie_and_two_are_a_difference():
+    def missed(samples, agreement):
+        return shortfalls(
+            Fidelity(samples, 0.1, 50.0, agreement, None, False), limit_for(Precision.INT8, Precision.INT8)
+        )
+
+    assert missed(20, 0.95) == []
+    assert missed(20, 0.90) == ["top-1 agreement 90.00% is below 98.0%"]
+    assert missed(1000, 0.981) == [] and len(missed(1000, 0.979)) == 1
+
+
 def test_the_first_bad_tensor_is_found_through_a_change_of_layout():
     generator = np.random.default_rng(0)
     good, bad, late = (generator.standard_normal((1, 4, 5, 6)).astype(np.float32) for _ in range(3))

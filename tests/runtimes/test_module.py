@@ -34,7 +34,9 @@ def net():
 def bare(): return Net()
 def broken(): raise RuntimeError("no weights here")
 def nothing(): return 7
-def misnamed(): return Net(), {"y": torch.zeros(1, 4)}
+def renamed(): return Net(), {"y": torch.zeros(1, 4)}
+def misnamed(): return Net(), {"x": torch.zeros(1, 4), "y": torch.zeros(1, 4)}
+def listed(): return Net(), {"x": [1, 2]}
 """
 
 
@@ -117,11 +119,17 @@ def test_the_digest_of_a_package_covers_its_own_modules(tmp_path, monkeypatch):
         ("broken", "raised RuntimeError: no weights here"),
         ("nothing", "gave int, wanted an nn.Module"),
         ("misnamed", r"y is no parameter of forward\(x\)"),
+        ("listed", "x is no tensor"),
     ],
 )
 def test_bad_factories(user, name, reason):
     with pytest.raises(BadModel, match=reason):
         make(find(f"{user}/net.py:{name}"))
+
+
+def test_the_user_may_name_the_inputs(user):
+    loaded = saved(user, "renamed")
+    assert [info.name for info in loaded.contract.inputs] == ["y"]
 
 
 def test_bad_references(user):

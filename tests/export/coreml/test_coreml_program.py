@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from edgewright.errors import BadInput, BadModel, UnsupportedOps, WriteFailed
-from edgewright.export.coreml.convert import NAMES_KEY, convert
+from edgewright.export.coreml.convert import convert
 from edgewright.export.coreml.lowerings import COREML
 from edgewright.export.coreml.options import CoremlInt8Options, CoremlOptions
 from edgewright.export.lowering import schema_problems
-from edgewright.runtimes.contract import CONTRACT_KEY, Contract
+from edgewright.runtimes.contract import CONTRACT_KEY, NAMES_KEY, Contract
 from tests.export.coreml.evaluator import evaluate, op_types, read_spec
 
 IOS17 = CoremlOptions()
