@@ -1,23 +1,22 @@
 """Results by what made them. An entry is a folder, written in `.making-*` and renamed once; failures leave nothing."""
 
-import contextlib
 import errno
 import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgewright.errors import WriteFailed
 from edgewright.runtimes.artifact import digest_of
+from edgewright.staging import making
 
 Json = Any
 Key = Mapping[str, Json]
+ADVICE = "Free space, or point EDGEWRIGHT_STORE elsewhere."
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Store:
             return found
         place = self._place(key)
         started = time.perf_counter()
-        with self._making() as temporary:
+        with making(self.root, ADVICE) as temporary:
             content = temporary / "content"
             content.mkdir()
             record = make(content)
@@ -76,7 +75,6 @@ class Store:
 
     def trim(self, limit_bytes: int) -> int:
         """Remove the entries least recently used until at most `limit_bytes` are left; returns the bytes removed."""
-        self._sweep()
         entries = sorted(self.root.glob("??/*/entry.json"), key=lambda file: file.stat().st_mtime)
         sizes = {file: sum(f.stat().st_size for f in file.parent.rglob("*") if f.is_file()) for file in entries}
         total, removed = sum(sizes.values()), 0
@@ -100,25 +98,6 @@ class Store:
         os.utime(place / "entry.json")
         return Entry(place / "content", text["record"], True, text["seconds"])
 
-    @contextlib.contextmanager
-    def _making(self) -> Iterator[Path]:
-        """A temporary folder inside the store, removed whatever happens; a full disk becomes WriteFailed."""
-        temporary: Path | None = None
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            self._sweep()
-            temporary = Path(tempfile.mkdtemp(prefix=f".making-{os.getpid()}-", dir=self.root))
-            yield temporary
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EFBIG):
-                raise WriteFailed(
-                    f"{self.root}: {error.strerror}; nothing was kept. Free space, or point EDGEWRIGHT_STORE elsewhere"
-                ) from error
-            raise
-        finally:
-            if temporary is not None:
-                shutil.rmtree(temporary, ignore_errors=True)
-
     def _publish(self, temporary: Path, place: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -127,23 +106,6 @@ class Store:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another build was first: its result is as good
                 raise
 
-    def _sweep(self) -> None:
-        """Remove what killed builds left behind."""
-        for leftover in self.root.glob(".making-*"):
-            pid = leftover.name.split("-")[1]
-            if not _alive(int(pid)):
-                shutil.rmtree(leftover, ignore_errors=True)
-
 
 def canonical(key: Key) -> str:
     return json.dumps(key, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

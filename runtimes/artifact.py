@@ -1,6 +1,7 @@
 """An artifact: one model file (or folder) with what it is and its digest."""
 
 import hashlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,14 @@ def digest_of(path: Path) -> str:
             content = hashlib.file_digest(stream, "sha256").hexdigest()
         total.update(f"{name}\0{content}\n".encode())
     return total.hexdigest()
+
+
+def copy_artifact(path: Path, out: Path) -> None:
+    """Copy an artifact's file or folder to `out`, which does not exist."""
+    if path.is_dir():
+        shutil.copytree(path, out)
+    else:
+        shutil.copyfile(path, out)
 
 
 FORMAT_OF_SUFFIX = {

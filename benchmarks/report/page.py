@@ -10,7 +10,8 @@ from edgewright.benchmarks.report.content import FitCell, Report
 from edgewright.benchmarks.report.lineage import family_tree
 from edgewright.benchmarks.report.summary import cards, speed_sentence
 from edgewright.benchmarks.units import bytes_text, ms_text, percent_text
-from edgewright.errors import MissingExtra, WriteFailed
+from edgewright.errors import MissingExtra
+from edgewright.staging import replacing
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -19,13 +20,8 @@ if TYPE_CHECKING:
 def render(report: Report, out: Path) -> None:
     """Write the page to the file `out`. Raises WriteFailed, and MissingExtra without jinja2."""
     html = html_of(report)
-    making = out.with_name(f".making-{out.name}")
-    try:
-        making.write_text(html, encoding="utf-8")
-        making.replace(out)
-    except OSError as error:
-        making.unlink(missing_ok=True)
-        raise WriteFailed(f"{out}: cannot write the report ({error})") from error
+    with replacing(out) as aside:
+        aside.write_text(html, encoding="utf-8")
 
 
 def html_of(report: Report) -> str:

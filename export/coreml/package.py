@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import logging
-import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -12,8 +11,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from edgewright.errors import WriteFailed
 from edgewright.export.coreml.options import CoremlOptions
+from edgewright.staging import replacing
 
 DATE_KEY = "com.github.apple.coremltools.conversion_date"
 MODEL, WEIGHTS = "com.apple.CoreML/model.mlmodel", "com.apple.CoreML/weights"
@@ -61,17 +60,12 @@ def serialize(program: Any, options: CoremlOptions, metadata: dict[str, str], pa
 
 def write_package(program: Any, options: CoremlOptions, metadata: dict[str, str], out: Path) -> Any:
     """The package at `out`, made beside it and renamed once; returns its specification. Raises WriteFailed."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=".making-", dir=out.parent) as folder:
-            package = Path(folder) / "model.mlpackage"
-            spec = serialize(program, options, metadata, package)
-            content = spec.SerializeToString(deterministic=True)
-            (package / "Data" / MODEL).write_bytes(content)
-            (package / "Data" / WEIGHTS).mkdir(exist_ok=True)
-            (package / "Manifest.json").write_text(manifest(content), encoding="utf-8")
-            package.rename(out)
-    except OSError as error:
-        raise WriteFailed(f"{out}: cannot write the Core ML package: {error}") from error
+    with replacing(out) as package:
+        spec = serialize(program, options, metadata, package)
+        content = spec.SerializeToString(deterministic=True)
+        (package / "Data" / MODEL).write_bytes(content)
+        (package / "Data" / WEIGHTS).mkdir(exist_ok=True)
+        (package / "Manifest.json").write_text(manifest(content), encoding="utf-8")
     return spec
 
 

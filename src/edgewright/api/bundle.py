@@ -3,8 +3,6 @@
 import datetime
 import json
 import platform
-import shutil
-import tempfile
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -13,8 +11,10 @@ from typing import Any
 from edgewright.api.reporting import report_of
 from edgewright.api.result import Build, accuracy_drop, file_name
 from edgewright.benchmarks.report.page import render
-from edgewright.errors import BadInput, WriteFailed
+from edgewright.errors import BadInput
 from edgewright.export.hop import Hop
+from edgewright.runtimes.artifact import copy_artifact
+from edgewright.staging import replacing
 
 MANIFEST = "manifest.json"
 
@@ -27,27 +27,14 @@ def check_place(out: Path) -> None:
 
 def write_bundle(build: Build) -> None:
     """Replace `build.out`. Raises WriteFailed when the disk refuses."""
-    out = build.out
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".making-", dir=out.parent) as aside:
-            made = Path(aside) / "bundle"
-            _fill(build, made)
-            if out.exists():
-                out.rename(Path(aside) / "old")
-            made.rename(out)
-    except OSError as error:
-        raise WriteFailed(f"{out}: {error.strerror or error}; the artifacts are safe in the store") from error
+    with replacing(build.out, "The artifacts are safe in the store.") as folder:
+        _fill(build, folder)
 
 
 def _fill(build: Build, folder: Path) -> None:
     folder.mkdir()
     for hop in build.hops:
-        target = folder / file_name(hop)
-        if hop.artifact.path.is_dir():
-            shutil.copytree(hop.artifact.path, target)
-        else:
-            shutil.copyfile(hop.artifact.path, target)
+        copy_artifact(hop.artifact.path, folder / file_name(hop))
     (folder / MANIFEST).write_text(json.dumps(manifest(build), indent=1) + "\n")
     render(report_of(build), folder / "report.html")
 

@@ -1,14 +1,12 @@
 """`convert`: one file or module to another file, by the exporter graph, verified."""
 
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgewright.api.request import named_precision
 from edgewright.data import Samples, load_samples
 from edgewright.devices.spec import Format, Precision, Spec
-from edgewright.errors import BadData, BadInput, Diverged, WriteFailed
+from edgewright.errors import BadData, BadInput, Diverged
 from edgewright.export import origin
 from edgewright.export.hop import Hop
 from edgewright.export.pipeline import Pipeline
@@ -16,8 +14,9 @@ from edgewright.export.planner import Plan, plan
 from edgewright.export.store import Store
 from edgewright.export.verification import Verifier
 from edgewright.progress import Progress, Silent
-from edgewright.runtimes.artifact import FORMAT_OF_SUFFIX
+from edgewright.runtimes.artifact import FORMAT_OF_SUFFIX, copy_artifact
 from edgewright.runtimes.read import read
+from edgewright.staging import replacing
 
 LAYOUTS = ("original", "nhwc")
 
@@ -69,7 +68,8 @@ def convert(
     last = pipeline.hops[-1]
     if last.verdict.diverged is not None:
         raise Diverged(f"{last.verdict.diverged}\nNothing was written to {out}.")
-    _place(last.artifact.path, out)
+    with replacing(out) as aside:
+        copy_artifact(last.artifact.path, aside)
     return Conversion(out, route, tuple(pipeline.hops))
 
 
@@ -97,20 +97,3 @@ def _options(route: Plan, target: Spec, layout: str) -> dict[str, object]:
         return {}
     last = route.path(target)[-1]
     return {last.name: last.options(layout=layout)}
-
-
-def _place(made: Path, out: Path) -> None:
-    """Copy beside `out`, then rename: a full disk leaves the old file whole."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".making-", dir=out.parent) as aside:
-            copy = Path(aside) / out.name
-            if made.is_dir():
-                shutil.copytree(made, copy)
-                if out.exists():
-                    out.rename(Path(aside) / "old")
-            else:
-                shutil.copyfile(made, copy)
-            copy.rename(out)
-    except OSError as error:
-        raise WriteFailed(f"{out}: {error.strerror or error}") from error

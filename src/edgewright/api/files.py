@@ -14,6 +14,7 @@ from edgewright.progress import Progress
 from edgewright.runtimes.artifact import Artifact, artifact_at
 from edgewright.runtimes.read import Model, read
 from edgewright.runtimes.runtime import Session, pick, run_samples
+from edgewright.staging import replacing
 
 
 def open_artifact(path: Path | str, *, trust: bool = False) -> Artifact:
@@ -55,9 +56,8 @@ def run(
     samples = load_samples(data, shape=first.shape, input_name=first.name)
     outputs = run_samples(session, samples.inputs, progress, f"run {Path(path).name}")
     if out is not None:
-        aside = Path(out).with_name(f".making-{Path(out).name}")
-        np.savez_compressed(aside, **outputs)
-        aside.replace(out)
+        with replacing(Path(out)) as aside:
+            np.savez_compressed(aside, **outputs)
     return outputs
 
 
