@@ -247,15 +247,16 @@ def test_gelu_and_gather_say_all_their_parameters(target: str, tmp_path: Path) -
     np.testing.assert_allclose(answer, (0.5 * x * (1 + np.tanh(inner)))[[1, 0]], rtol=1e-5, atol=1e-6)
 
 
-def test_nothing_is_written_over_or_left_half_written(tmp_path: Path) -> None:
+def test_an_old_package_is_replaced_whole_and_nothing_is_left_half_written(tmp_path: Path) -> None:
     path = saved(tmp_path, "g (float[1,4] x) => (float[1,4] y) { y = Relu(x) }")
-    taken = tmp_path / "m.mlpackage"
-    taken.mkdir()
-    (taken / "mine").touch()
-    for out in (taken, tmp_path / "absent" / "m.mlpackage"):
-        with pytest.raises(WriteFailed, match=str(out)):
-            convert(path, out, IOS17, np.float32)
-    assert sorted(file.name for file in tmp_path.rglob("*")) == ["m.mlpackage", "mine", "model.onnx"]
+    old = tmp_path / "m.mlpackage"
+    old.mkdir()
+    (old / "stray").touch()
+    convert(path, old, IOS17, np.float32)
+    assert sorted(file.name for file in old.iterdir()) == ["Data", "Manifest.json"]
+    with pytest.raises(WriteFailed, match="File exists"):
+        convert(path, path / "m.mlpackage", IOS17, np.float32)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["m.mlpackage", "model.onnx"]
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3,), (1, 3), (2, 3), (2, 1)])
