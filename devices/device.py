@@ -4,8 +4,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from math import inf
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -53,8 +54,8 @@ class Device:
 @cache
 def devices() -> Mapping[str, Device]:
     """Every device file of this folder, by name."""
-    folder = Path(__file__).parent
-    return MappingProxyType({path.stem: read_device(path) for path in sorted(folder.glob("*.toml"))})
+    found = [read_device(file) for file in files(__package__).iterdir() if file.name.endswith(".toml")]
+    return MappingProxyType({each.name: each for each in sorted(found, key=lambda each: each.name)})
 
 
 def device(name: str) -> Device:
@@ -64,10 +65,10 @@ def device(name: str) -> Device:
     return devices()[name]
 
 
-def read_device(path: Path) -> Device:
+def read_device(path: Traversable) -> Device:
     """Strict: raises one BadProfile listing every unknown key, missing key, and badly formed figure."""
     try:
-        raw = tomllib.loads(path.read_text())
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise BadProfile(f"{path}: {error}") from None
     known = {field.name for field in fields(Device)} - {"name"}
@@ -80,7 +81,7 @@ def read_device(path: Path) -> Device:
         raise BadProfile(f"{path}: " + "; ".join(problems))
     figures = {key: Figure(**raw[key]) for key in FIGURES}
     accepts = tuple(Spec.parse(text) for text in raw["accepts"])
-    return Device(**(raw | figures | {"name": path.stem, "accepts": accepts}))
+    return Device(**(raw | figures | {"name": path.name.removesuffix(".toml"), "accepts": accepts}))
 
 
 def _figure_problems(key: str, raw: Any) -> list[str]:
