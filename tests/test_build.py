@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -254,3 +257,33 @@ def test_a_hop_that_diverges_names_the_tensor_and_writes_nothing(built, tmp_path
         )
     assert caught.value.exit_code == 1
     assert not (tmp_path / "h.onnx").exists()
+
+
+TRAINER = '''
+import os, signal
+from pathlib import Path
+
+def train(module, train, validation, settings, progress):
+    """Dies in its first run, as on a machine that was switched off."""
+    mark = Path(__file__).with_name("ran")
+    if not mark.exists():
+        mark.write_text("")
+        os.kill(os.getpid(), signal.SIGKILL)
+    assert 300 < len(train) < 400 and len(validation) == 100 and settings.epochs == 1
+    return 0.5
+'''
+
+
+def test_a_killed_build_leaves_nothing_half_made_and_the_next_one_goes_on(project):
+    (project / "trainer.py").write_text(TRAINER)
+    recipe = project / "killed.toml"
+    text = RECIPE.replace("epochs = 4", 'epochs = 1\nfunction = "trainer.py:train"').split("[[compress]]")[0]
+    recipe.write_text(text.replace('"apple-watch-s9", "wear-os-w5", "raspberry-pi-4", "nrf5340"', '"wear-os-w5"'))
+    store, out = project / "killed-store", project / "killed-out"
+    command = [sys.executable, "-m", "edgewright", "build", "--recipe", recipe, "--out", out, "--store", store]
+    assert subprocess.run([*command, "--no-bench"], check=False, capture_output=True).returncode == -signal.SIGKILL
+    assert not out.exists() and len(list(store.glob(".making-*"))) == 1
+    built = edgewright.build(recipe=recipe, out=out, store=store, bench=False)
+    assert {hop.name: hop.from_store for hop in built.hops}["untrained"]
+    assert next(hop for hop in built.hops if hop.name == "trained").notes["validation_accuracy"] == 0.5
+    assert list(store.glob(".making-*")) == [] and (out / "int8.tflite").exists()

@@ -12,7 +12,17 @@ if TYPE_CHECKING:
     from edgewright.api.result import Build
     from edgewright.export.hop import Hop
 
-HEADS = ("artifact", ">size", ">accuracy", ">top-1 same", ">SNR dB", ">median ms", ">p90 ms", ">peak RAM", "state")
+HEADS = (
+    "artifact",
+    ">size",
+    ">accuracy",
+    ">top-1 same",
+    ">SNR dB",
+    ">median ms [95 %]",
+    ">p90 ms",
+    ">peak RAM",
+    "state",
+)
 
 
 def command(
@@ -59,7 +69,7 @@ def show(built: "Build") -> None:
     from edgewright.api.result import file_name, shown
 
     table("", HEADS, [_row(built, hop) for hop in shown(built.hops)])
-    print("top-1: same answer as the original; SNR: against the parent; latency, RAM: measured on this machine")
+    print("top-1: same answer as the original; SNR: against the parent; latency, RAM: measured here")
     print()
     verdicts = {(fit.device, hop.name): str(fit.verdict) for hop, fit in built.fits}
     exported = list(dict.fromkeys(hop.name for hop, _ in built.fits))
@@ -89,11 +99,18 @@ def _row(built: "Build", hop: "Hop") -> tuple[str, ...]:
 
     answers, parent, timing = hop.verdict.vs_original, hop.verdict.vs_parent, built.timings[hop.name]
     fidelity = ("-", "-", "-")
+    state = status(hop)
     if answers is not None:
         accuracy = "-" if answers.accuracy is None else f"{answers.accuracy:.2%}"
-        same = "-" if answers.top1_agreement is None else f"{answers.top1_agreement:.2%}"
-        fidelity = (accuracy, same, f"{parent.snr_db:.1f}" if parent else "-")
+        same = "-" if answers.top1_agreement is None or state == "original" else f"{answers.top1_agreement:.2%}"
+        fidelity = (accuracy, same, "-" if parent is None else snr_text(parent.snr_db))
     times = ("-", "-", "-")
     if not isinstance(timing, str):
-        times = (f"{timing.median_ms:.3f}", f"{timing.p90_ms:.3f}", bytes_text(timing.peak_ram_bytes))
-    return (hop.name, bytes_text(hop.artifact.size_bytes), *fidelity, *times, status(hop))
+        low, high = timing.interval_ms
+        median = f"{timing.median_ms:.3f} [{low:.3f}, {high:.3f}]"
+        times = (median, f"{timing.p90_ms:.3f}", bytes_text(timing.peak_ram_bytes))
+    return (hop.name, bytes_text(hop.artifact.size_bytes), *fidelity, *times, state)
+
+
+def snr_text(snr_db: float) -> str:
+    return "exact" if snr_db == float("inf") else f"{snr_db:.1f}"
