@@ -66,12 +66,39 @@ def start_module(
     )
 
 
-def start_file(pipeline: Pipeline, path: Path, trusted: bool, precision: Precision = Precision.FLOAT32) -> Hop:
-    """An ONNX file or a `.pt2` program as the user has it; nothing is written."""
+def start_file(
+    pipeline: Pipeline,
+    path: Path,
+    *,
+    trusted: bool,
+    precision: Precision = Precision.FLOAT32,
+    preprocess: Preprocess | None = None,
+) -> Hop:
+    """An ONNX file or a `.pt2` program as the user has it; with `preprocess`, the ONNX file behind it."""
     artifact = artifact_at(path, precision, trusted=trusted)
     if artifact.spec.format not in (Format.ONNX, Format.TORCH):
         raise BadModel(f"{path}: a build starts from a torch module, a .pt2 or an .onnx, not from {artifact.spec}")
-    return pipeline.append(Hop("original", artifact, None, "start", {}, {}, {}, False, 0.0, Verdict()), None)
+    if preprocess is None:
+        return pipeline.append(Hop("original", artifact, None, "start", {}, {}, {}, False, 0.0, Verdict()), None)
+    if artifact.spec.format is not Format.ONNX:
+        raise BadModel(f"{path}: preprocess needs the module's factory or an .onnx, not a .pt2")
+
+    def write(out: Path) -> Mapping[str, Any]:
+        from edgewright.export.onnx.preprocess import preprocess_onnx
+
+        return preprocess_onnx(path, out, preprocess)
+
+    return pipeline.add(
+        name="original",
+        spec=artifact.spec,
+        parent=None,
+        step="start",
+        module="edgewright.export.onnx.preprocess",
+        options=preprocess.to_json(),
+        tools={package: version(package) for package in ("onnx", "onnx-ir")},
+        depends={"file": artifact.digest},
+        write=write,
+    )
 
 
 def import_file(pipeline: Pipeline, source: Hop) -> Hop:

@@ -287,3 +287,15 @@ def test_a_killed_build_leaves_nothing_half_made_and_the_next_one_goes_on(projec
     assert {hop.name: hop.from_store for hop in built.hops}["untrained"]
     assert next(hop for hop in built.hops if hop.name == "trained").notes["validation_accuracy"] == 0.5
     assert list(store.glob(".making-*")) == [] and (out / "int8.tflite").exists()
+
+
+def test_an_onnx_file_behind_preprocessing(project):
+    """The float ONNX file of a module without preprocessing, built again from a recipe that adds it."""
+    edgewright.convert(f"{project}/user_net.py:net", project / "plain.onnx", store=project / "store")
+    recipe = project / "onnx.toml"
+    head = RECIPE.split("[train]")[0].replace("user_net.py:net", "plain.onnx")
+    recipe.write_text(head.replace('devices = ["apple-watch-s9", ', "devices = ["))
+    again = edgewright.build(recipe=recipe, out=project / "onnx-out", store=project / "store", bench=False)
+    assert [hop.step for hop in again.hops[:2]] == ["start", "import"]
+    assert all(hop.verdict.diverged is None for hop in again.hops)
+    assert edgewright.inspect(project / "onnx-out" / "int8.tflite").contract.inputs[0].dtype == "uint8"

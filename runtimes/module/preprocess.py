@@ -30,6 +30,12 @@ class Preprocess:
         if problems:
             raise BadInput("preprocess: " + "; ".join(problems))
 
+    def affine(self) -> tuple[list[float], list[float]]:
+        """Factors and offsets, per channel or one for all: real input = raw × factor + offset."""
+        count = max(len(self.mean), len(self.std))
+        mean, std = (list(values) * (count if len(values) == 1 else 1) for values in (self.mean, self.std))
+        return [self.scale / s for s in std], [-m / s for m, s in zip(mean, std, strict=True)]
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

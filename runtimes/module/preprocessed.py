@@ -15,10 +15,8 @@ class Preprocessed(nn.Module):
     def __init__(self, module: nn.Module, preprocess: Preprocess) -> None:
         super().__init__()
         self.module = module
-        std = torch.tensor(preprocess.std, dtype=torch.float64)
-        mean = torch.tensor(preprocess.mean, dtype=torch.float64)
-        self.register_buffer("factor", (preprocess.scale / std).float(), persistent=False)
-        self.register_buffer("offset", (-mean / std).float(), persistent=False)
+        for name, values in zip(("factor", "offset"), preprocess.affine(), strict=True):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32), persistent=False)
 
     def forward(self, raw: Tensor) -> Any:
         per_channel = (1, -1, *[1] * (raw.dim() - 2))

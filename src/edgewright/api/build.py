@@ -81,7 +81,7 @@ def _origin(pipeline: Pipeline, recipe: Recipe, samples: Samples | None, trust: 
     """The hop from which everything is exported: given, or trained, then compressed in the recipe's order."""
     path = Path(recipe.model)
     if path.suffix in (".onnx", ".pt2"):
-        given = origin.start_file(pipeline, path, trust)
+        given = origin.start_file(pipeline, path, trusted=trust, preprocess=recipe.preprocess)
         return origin.import_file(pipeline, given) if given.artifact.spec.format is Format.ONNX else given
     trains = recipe.train is not None and samples is not None
     name = "untrained" if trains else "original"

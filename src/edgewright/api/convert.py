@@ -86,7 +86,7 @@ def _start(pipeline: Pipeline, source: str, target: Spec, samples: Samples | Non
     path = Path(source)
     if path.suffix in FORMAT_OF_SUFFIX:
         precision = read(path).precision if path.suffix == ".onnx" else Precision.FLOAT32
-        given = origin.start_file(pipeline, path, trust, precision)
+        given = origin.start_file(pipeline, path, trusted=trust, precision=precision)
         foreign = given.artifact.spec == origin.ONNX and target != Spec(Format.ONNX, precision)
         return origin.import_file(pipeline, given) if foreign or target == origin.ONNX else given
     return origin.start_module(pipeline, source, samples)
