@@ -299,3 +299,25 @@ def test_an_onnx_file_behind_preprocessing(project):
     assert [hop.step for hop in again.hops[:2]] == ["start", "import"]
     assert all(hop.verdict.diverged is None for hop in again.hops)
     assert edgewright.inspect(project / "onnx-out" / "int8.tflite").contract.inputs[0].dtype == "uint8"
+
+
+def test_a_folder_of_images_is_data(project, tmp_path):
+    from PIL import Image
+
+    images, labels = stripes(60)
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (tmp_path / "photos" / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0]).save(tmp_path / "photos" / str(label) / f"{index}.png")
+    done = edgewright.convert(
+        f"{project}/user_net.py:net", tmp_path / "m.tflite", precision="int8", data=str(tmp_path / "photos"),
+        store=project / "store",
+    )  # fmt: skip
+    assert 8 <= done.hop.verdict.vs_original.samples <= 24  # a quarter by hash
+    assert done.hop.verdict.vs_original.accuracy is not None
+
+
+def test_what_a_recipe_cannot_ask_for(project, tmp_path):
+    recipe = tmp_path / "edgewright.toml"
+    recipe.write_text('model = "net.onnx"\ndevices = ["nrf5340"]\n[train]\nepochs = 1\n')
+    with pytest.raises(BadInput, match="change a torch module: name its factory .*; training and fine"):
+        edgewright.build(recipe=recipe, out=tmp_path / "out", store=project / "store")

@@ -83,7 +83,7 @@ size = 3
         "unknown device 'rasberry-pi-4'; did you mean 'raspberry-pi-4'?",
         "unknown precision 'int9'; did you mean 'int8'",
         "unknown key train.epoch; did you mean 'epochs'?",
-        "train.batch is 'many', wanted int",
+        "train.batch is 'many', wanted number",
         "compress[0].pass is 'prun'; did you mean 'prune'?",
         "compress[1]: prune: amount is 2.0",
         "unknown key options.quantise; did you mean 'quantize'?",
@@ -91,6 +91,34 @@ size = 3
     ):
         assert part in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_values_of_the_wrong_type(tmp_path):
+    text = """
+model = 3
+devices = "raspberry-pi-4"
+seed = true
+train = 5
+compress = [1]
+[preprocess]
+mean = ["a"]
+std = 1.0
+[budget]
+latency_ms = "fast"
+"""
+    with pytest.raises(BadRecipe) as caught:
+        read_recipe(write(tmp_path, text))
+    for part in (
+        "model is 3, wanted text",
+        "devices is 'raspberry-pi-4', wanted a list",
+        "seed is True, wanted a whole number",
+        "train is 5, wanted a table",
+        "compress[0] is 1, wanted a table",
+        "preprocess.mean is ['a'], wanted a list of numbers",
+        "preprocess.std is 1.0, wanted a list of numbers",
+        "budget.latency_ms is 'fast', wanted number",
+    ):
+        assert part in str(caught.value)
 
 
 def test_not_toml(tmp_path):

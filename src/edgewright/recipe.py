@@ -30,6 +30,11 @@ from edgewright.export.steps import steps
 from edgewright.runtimes.module.preprocess import Preprocess
 
 T = TypeVar("T")
+TYPES: Mapping[str, type] = {
+    "model": str, "data": str, "devices": list, "precisions": list, "seed": int, "preprocess": dict, "train": dict,
+    "compress": list, "budget": dict, "options": dict,
+}  # fmt: skip
+KINDS = {str: "text", list: "a list", int: "a whole number", dict: "a table"}
 BUILT = (Precision.FLOAT32, Precision.FLOAT16, Precision.INT8)
 
 
@@ -76,8 +81,8 @@ class _Reader:
         self._problems: list[str] = []
 
     def recipe(self, raw: dict[str, Any]) -> Recipe:
-        known = {each.name for each in fields(Recipe)} - {"train_function"}
-        self._unknown(raw, known, "")
+        self._unknown(raw, TYPES, "")
+        raw = self._well_typed(raw)
         if not isinstance(raw.get("model"), str):
             self._problems.append("model is missing: a factory (file.py:function), a .pt2 or an .onnx")
         train = dict(raw["train"]) if "train" in raw else None
@@ -103,8 +108,21 @@ class _Reader:
             raise BadRecipe(f"{self._path}: " + "; ".join(self._problems))
         return Recipe(**settings)
 
+    def _well_typed(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """The known keys that have the type they need."""
+        kept = {}
+        for name, kind in TYPES.items():
+            if name in raw and (not isinstance(raw[name], kind) or isinstance(raw[name], bool)):
+                self._problems.append(f"{name} is {raw[name]!r}, wanted {KINDS[kind]}")
+            elif name in raw:
+                kept[name] = raw[name]
+        return kept
+
     def _compress(self, row: Mapping[str, Any], index: int) -> Compress | None:
         where = f"compress[{index}]"
+        if not isinstance(row, dict):
+            self._problems.append(f"{where} is {row!r}, wanted a table")
+            return None
         rest = dict(row)
         name, finetune = rest.pop("pass", None), rest.pop("finetune", None)
         if name not in passes():
@@ -120,6 +138,9 @@ class _Reader:
 
     def _section(self, kind: type[T], raw: Mapping[str, Any], where: str) -> T | None:
         """A dataclass from a table. Lists become tuples; unknown keys, missing keys and refused values are problems."""
+        if not isinstance(raw, dict):
+            self._problems.append(f"{where} is {raw!r}, wanted a table")
+            return None
         known = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]
         before = len(self._problems)
         self._unknown(raw, known, where + ".")
@@ -127,8 +148,8 @@ class _Reader:
         self._problems += [f"{where}.{name} is missing" for name in sorted(required - set(raw))]
         for name, value in raw.items():
             default = known[name].default if name in known else None
-            if isinstance(default, (int, float, str)) and not _alike(default, value):
-                self._problems.append(f"{where}.{name} is {value!r}, wanted {type(default).__name__}")
+            if name in known and not _alike(default, value):
+                self._problems.append(f"{where}.{name} is {value!r}, wanted {_wanted(default)}")
         if len(self._problems) > before:
             return None
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()}
@@ -164,8 +185,17 @@ def _precision(text: str) -> Precision:
 
 
 def _alike(default: object, value: object) -> bool:
+    """Whether a value of a recipe can stand where `default` does; None stands for a number that is not set."""
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(default, bool) and isinstance(value, bool)
-    if isinstance(default, float):
+    if default is None or isinstance(default, float):
         return isinstance(value, (int, float))
-    return isinstance(value, type(default))
+    if isinstance(default, tuple):
+        return isinstance(value, list) and all(_alike(default[0], each) for each in value if default)
+    return isinstance(value, type(default)) or default is MISSING
+
+
+def _wanted(default: object) -> str:
+    if isinstance(default, tuple):
+        return f"a list of {_wanted(default[0])}s" if default else "a list"
+    return "number" if default is None or isinstance(default, (int, float)) else type(default).__name__

@@ -50,7 +50,7 @@ def build(
     progress = progress or Silent()
     check_place(Path(out))
     asked = overlay(model, recipe, devices, data, precision)
-    samples = samples_of(asked)
+    samples = samples_of(asked.model, asked.data, trust=trust)
     place = Store(Path(store) if store else None)
     pipeline = Pipeline(place, samples, Verifier(samples and samples.part("test"), progress), progress)
     source = origin.ONNX if Path(asked.model).suffix == ".onnx" else origin.TORCH
@@ -83,8 +83,7 @@ def _origin(pipeline: Pipeline, recipe: Recipe, samples: Samples | None, trust: 
     if path.suffix in (".onnx", ".pt2"):
         given = origin.start_file(pipeline, path, trusted=trust, preprocess=recipe.preprocess)
         return origin.import_file(pipeline, given) if given.artifact.spec.format is Format.ONNX else given
-    trains = recipe.train is not None and samples is not None
-    name = "untrained" if trains else "original"
+    name = "untrained" if recipe.train else "original"
     hop = origin.start_module(pipeline, recipe.model, samples, recipe.preprocess, seed=recipe.seed, name=name)
     if recipe.train is not None and samples is not None:
         hop = origin.train(pipeline, hop, samples, recipe.train, recipe.train_function)

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgewright.api.request import named_precision
-from edgewright.data import Samples, load_samples
+from edgewright.api.request import named_precision, samples_of
+from edgewright.data import Samples
 from edgewright.devices.spec import Format, Precision, Spec
-from edgewright.errors import BadData, BadInput, Diverged
+from edgewright.errors import BadInput, Diverged
 from edgewright.export import origin
 from edgewright.export.hop import Hop
 from edgewright.export.pipeline import Pipeline
@@ -57,7 +57,7 @@ def convert(
     target = Spec(FORMAT_OF_SUFFIX[out.suffix], named_precision(precision))
     if layout != "original" and target.format is not Format.TFLITE:
         raise BadInput(f"layout nhwc is for .tflite files, not for {target}")
-    samples = _samples(data)
+    samples = samples_of(source, data, trust=trust)
     pipeline = Pipeline(
         Store(Path(store) if store else None), samples, Verifier(samples and samples.part("test"), progress), progress
     )
@@ -71,15 +71,6 @@ def convert(
     with replacing(out) as aside:
         copy_artifact(last.artifact.path, aside)
     return Conversion(out, route, tuple(pipeline.hops))
-
-
-def _samples(data: str | None) -> Samples | None:
-    if data is None:
-        return None
-    samples = load_samples(data)
-    if len(samples.part("test")) == 0:
-        raise BadData(f"{data}: no sample is in the test part, so nothing can be verified")
-    return samples
 
 
 def _start(pipeline: Pipeline, source: str, target: Spec, samples: Samples | None, trust: bool) -> Hop:

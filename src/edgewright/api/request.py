@@ -1,5 +1,6 @@
 """What a build is asked for: a recipe from a file, overlaid with what the caller said."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from edgewright.devices.device import device, devices
 from edgewright.devices.spec import Format, Precision, Spec
 from edgewright.errors import BadData, BadInput, nearest
 from edgewright.recipe import BUILT, Recipe, read_recipe
+from edgewright.runtimes.read import read
 
 WITHOUT_DATA = (Precision.FLOAT32, Precision.FLOAT16)
 
@@ -31,9 +33,21 @@ def overlay(
     problems = [] if base.model else ["no model: give one, or a recipe that names one"]
     if not base.devices:
         problems.append(f"no device: give --for; known: {', '.join(devices())}")
+    problems += _impossible(base)
     if problems:
         raise BadInput("; ".join(problems))
     return base
+
+
+def _impossible(recipe: Recipe) -> list[str]:
+    """What the recipe asks for and its model or data do not allow."""
+    problems = []
+    if Path(recipe.model).suffix in (".onnx", ".pt2") and (recipe.train or recipe.compress):
+        problems.append(f"train and compress change a torch module: name its factory instead of {recipe.model}")
+    learns = recipe.train is not None or any(each.finetune for each in recipe.compress)
+    if learns and recipe.data is None:
+        problems.append("training and fine-tuning need data: name it in the recipe, or give --data")
+    return problems
 
 
 def wanted(recipe: Recipe) -> tuple[Spec, ...]:
@@ -49,14 +63,33 @@ def wanted(recipe: Recipe) -> tuple[Spec, ...]:
 EXPORTED = (Format.ONNX, Format.TFLITE, Format.COREML)
 
 
-def samples_of(recipe: Recipe) -> Samples | None:
-    """The data of a recipe. Raises BadData when there is nothing to verify on."""
-    if recipe.data is None:
+def samples_of(model: str, data: str | None, *, trust: bool = False) -> Samples | None:
+    """The data for a model. Raises BadData when there is nothing to verify on."""
+    if data is None:
         return None
-    samples = load_samples(recipe.data)
+    shape, name = _first_input(model, trust) if Path(data).suffix == ".npy" or Path(data).is_dir() else (None, "input")
+    samples = load_samples(data, shape=shape, input_name=name)
     if len(samples.part("test")) == 0:
-        raise BadData(f"{recipe.data}: no sample is in the test part, so nothing can be verified; add some to `split`")
+        raise BadData(f"{data}: no sample is in the test part, so nothing can be verified; add some to `split`")
     return samples
+
+
+def _first_input(model: str, trust: bool) -> tuple[tuple[int | None, ...] | None, str]:
+    """Shape and name of a model's first input: what data without names are for, and what images are resized to."""
+    path = Path(model)
+    if path.suffix == ".onnx":
+        info = read(path).contract.inputs[0]
+        return info.shape, info.name
+    from edgewright.runtimes.module import factory
+    from edgewright.runtimes.module.folder import load_module
+
+    if path.suffix == ".pt2":
+        info = load_module(path, trusted=trust).contract.inputs[0]
+        return info.shape, info.name
+    product = factory.make(factory.find(model))
+    for name, example in product.example_inputs.items():
+        return tuple(example.shape), name
+    return None, next(iter(inspect.signature(product.module.forward).parameters), "input")
 
 
 def named_precision(text: str) -> Precision:
