@@ -319,5 +319,5 @@ def test_a_folder_of_images_is_data(project, tmp_path):
 def test_what_a_recipe_cannot_ask_for(project, tmp_path):
     recipe = tmp_path / "edgewright.toml"
     recipe.write_text('model = "net.onnx"\ndevices = ["nrf5340"]\n[train]\nepochs = 1\n')
-    with pytest.raises(BadInput, match="change a torch module: name its factory .*; training and fine"):
+    with pytest.raises(BadInput, match=r"change a torch module: name its factory .*; training and fine"):
         edgewright.build(recipe=recipe, out=tmp_path / "out", store=project / "store")
