@@ -1,9 +1,10 @@
 """torch → ONNX: the module as one clean float graph."""
 
+import contextlib
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,12 @@ from edgewright.runtimes.artifact import Artifact
 if TYPE_CHECKING:
     import onnx_ir as ir
     import torch
+
+
+TORCH_ADVICE = ("For ", "If you suspect", "Caused by")
+"""How lines begin that tell torch's developers where to look."""
+
+REASON_LENGTH = 600
 
 
 @step(
@@ -80,7 +87,8 @@ def _explain(module: "torch.nn.Module", error: Exception) -> str:
     root: BaseException = error
     while (inner := root.__cause__ or root.__context__) is not None:
         root = inner
-    reason = "\n".join(str(root).strip().splitlines()[:8])
+    lines = [line.strip() for line in str(root).splitlines() if line.strip()]
+    reason = " ".join(line for line in lines if not line.startswith(TORCH_ADVICE))[:REASON_LENGTH]
     return (
         f"torch cannot export {type(module).__name__}: {type(root).__name__}: {reason}\n"
         "The module must run on tensors alone, without branches on their values: replace such branches by torch.where "
@@ -88,18 +96,17 @@ def _explain(module: "torch.nn.Module", error: Exception) -> str:
     )
 
 
-@contextmanager
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Hold back what torch's exporter says of packages and of its own deprecations."""
-    talkers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
+    talkers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch.fx")]
     levels = [talker.level for talker in talkers]
     for talker in talkers:
         talker.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=FutureWarning)
-            warnings.filterwarnings("ignore", category=DeprecationWarning)
-            warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.|onnxscript\.|copyreg")
+        # What it prints of the graphs it traced helps nobody; what comes out is verified.
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
             yield
     finally:
         for talker, level in zip(talkers, levels, strict=True):

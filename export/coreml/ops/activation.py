@@ -50,6 +50,21 @@ def leaky_relu(b: MilBuilder, x: Value, *, alpha: float = 0.009999999776482582) 
     return b.mb.leaky_relu(x=x, alpha=b.real(alpha))
 
 
+@COREML.lower("PRelu")
+def prelu(b: MilBuilder, x: Value, slope: Value) -> Value:
+    """One slope is a leaky ReLU, one a channel MIL's prelu; any other shape is max(x, 0) + slope · min(x, 0)."""
+    if not b.is_real(x):
+        raise b.refusal("an integer input")
+    if isinstance(slope, np.ndarray) and slope.size == 1:
+        return b.mb.leaky_relu(x=x, alpha=b.real(float(slope.item())))
+    rank, lengths = len(x.shape), [n for n in slope.shape if n != 1]
+    by_channel = len(lengths) == 1 and len(slope.shape) == rank - 1 and slope.shape[0] == x.shape[1]
+    if isinstance(slope, np.ndarray) and by_channel and rank > 2:
+        return b.mb.prelu(x=x, alpha=slope.reshape(-1))
+    below = b.mb.mul(x=b.mb.minimum(x=x, y=b.real(0.0)), y=slope)
+    return b.mb.add(x=b.mb.relu(x=x), y=below)
+
+
 @COREML.lower("Elu")
 def elu(b: MilBuilder, x: Value, *, alpha: float = 1.0) -> Value:
     return b.mb.elu(x=x, alpha=b.real(alpha))
@@ -74,3 +89,10 @@ def gelu(b: MilBuilder, x: Value, *, approximate: str = "none") -> Value:
 @COREML.lower("Softmax", layout="axis")
 def softmax(b: MilBuilder, x: Value, *, axis: int = -1) -> Value:
     return b.mb.softmax(x=x, axis=axis)
+
+
+@COREML.lower("LogSoftmax", layout="axis")
+def log_softmax(b: MilBuilder, x: Value, *, axis: int = -1) -> Value:
+    """y - log Σ exp y with y = x - max x, which no float16 overflows."""
+    y = b.mb.sub(x=x, y=b.mb.reduce_max(x=x, axes=[axis], keep_dims=True))
+    return b.mb.sub(x=y, y=b.mb.reduce_log_sum_exp(x=y, axes=[axis], keep_dims=True))

@@ -1,9 +1,10 @@
-"""Batch normalization that no convolution absorbed."""
+"""Normalizations: batch (where no convolution absorbed it), layer and instance."""
 
 import numpy as np
 
 from edgewright.export.coreml.builder import MilBuilder, Value
 from edgewright.export.coreml.lowerings import COREML
+from edgewright.export.coreml.numbers import SMALLEST_FLOAT16
 
 
 @COREML.lower("BatchNormalization", layout="nchw")
@@ -24,6 +25,39 @@ def batch_normalization(
     names = {"scale": scale, "shift": shift, "mean": mean, "variance": variance}
     gamma, beta, center, spread = [b.constant(value, name) for name, value in names.items()]
     if len(x.shape) < 3:  # MIL's batch_norm starts at rank 3
-        factor = gamma / np.sqrt(spread + b.real(epsilon))
+        factor = gamma / np.sqrt(spread + small(b, epsilon))
         return b.mb.add(x=b.mb.mul(x=x, y=factor), y=beta - center * factor)
-    return b.mb.batch_norm(x=x, mean=center, variance=spread, gamma=gamma, beta=beta, epsilon=b.real(epsilon))
+    return b.mb.batch_norm(x=x, mean=center, variance=spread, gamma=gamma, beta=beta, epsilon=small(b, epsilon))
+
+
+@COREML.lower("LayerNormalization", layout="axis")
+def layer_normalization(
+    b: MilBuilder,
+    x: Value,
+    scale: Value,
+    shift: Value = None,
+    *,
+    axis: int = -1,
+    epsilon: float = 9.999999747378752e-06,
+    stash_type: int = 1,  # noqa: ARG001 (Core ML chooses the precision of the mean itself)
+) -> Value:
+    b.refuse_used_output(1)
+    b.refuse_used_output(2)
+    axes = list(range(axis % len(x.shape), len(x.shape)))
+    lengths = [x.shape[at] for at in axes]
+    gamma = np.array(np.broadcast_to(b.constant(scale, "scale"), lengths))
+    beta = None if shift is None else np.array(np.broadcast_to(b.constant(shift, "bias"), lengths))
+    return b.mb.layer_norm(x=x, axes=axes, gamma=gamma, beta=beta, epsilon=small(b, epsilon))
+
+
+@COREML.lower("InstanceNormalization", layout="nchw")
+def instance_normalization(
+    b: MilBuilder, x: Value, scale: Value, shift: Value, *, epsilon: float = 9.999999747378752e-06
+) -> Value:
+    gamma, beta = b.constant(scale, "scale"), b.constant(shift, "bias")
+    return b.mb.instance_norm(x=x, gamma=gamma, beta=beta, epsilon=small(b, epsilon))
+
+
+def small(b: MilBuilder, epsilon: float) -> Value:
+    """An epsilon in the node's arithmetic; one that float16 would round to zero becomes its smallest number."""
+    return b.real(max(epsilon, SMALLEST_FLOAT16 if b.dtype is np.float16 else 0.0))

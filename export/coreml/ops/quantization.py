@@ -69,10 +69,13 @@ def real_bias(codes: NDArray[Any], scale: NDArray[Any], zero_point: Value, axis:
 
 def compressed(b: MilBuilder, codes: NDArray[Any], steps: NDArray[Any], zeros: NDArray[Any], axis: int) -> Value:
     """A weight that the runtime expands: int8 in the file. iOS18 has its own operation for it."""
+    if not codes.ndim:  # MIL compresses no scalar
+        return np.asarray((codes - zeros.astype(np.float32)) * steps, steps.dtype)
+    along = axis if steps.ndim else 0
     if b.opset < "iOS18":
-        return b.mb.constexpr_affine_dequantize(quantized_data=codes, scale=steps, zero_point=zeros, axis=axis)
+        return b.mb.constexpr_affine_dequantize(quantized_data=codes, scale=steps, zero_point=zeros, axis=along)
     shape = [1] * codes.ndim
     if steps.ndim:
-        shape[axis] = -1
+        shape[along] = -1
     offset = {"offset": zeros.reshape(shape)} if zeros.any() else {}  # absent means symmetric
     return b.mb.constexpr_blockwise_shift_scale(data=codes, scale=steps.reshape(shape), **offset)

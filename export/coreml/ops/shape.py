@@ -37,6 +37,14 @@ def transpose(b: MilBuilder, x: Value, *, perm: Ints = None) -> Value:
     return b.mb.transpose(x=x, perm=list(perm) if perm else list(reversed(range(len(x.shape)))))
 
 
+@COREML.lower("DepthToSpace", layout="nchw")
+def depth_to_space(b: MilBuilder, x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
+    """CRD is torch's PixelShuffle, DCR TensorFlow's order of channels."""
+    if mode == "CRD":
+        return b.mb.pixel_shuffle(x=x, upscale_factor=blocksize)
+    return b.mb.depth_to_space(x=x, block_size=blocksize)
+
+
 def view(b: MilBuilder, x: Value) -> Value:
     """`x` in the shape of the node's output."""
     shape = b.shape()

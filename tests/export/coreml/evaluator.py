@@ -205,6 +205,20 @@ def upsample_bilinear(
     return F.interpolate(x, size=size, mode="bilinear", align_corners=bool(align_corners))
 
 
+def instance_norm(x: Any, gamma: Any, beta: Any, epsilon: Any) -> Any:
+    return F.instance_norm(x, weight=gamma, bias=beta, eps=float(epsilon))
+
+
+def layer_norm(x: Any, axes: Any, gamma: Any, epsilon: Any, beta: Any = None) -> Any:
+    assert ints(axes) == list(range(x.ndim - len(axes), x.ndim))
+    return F.layer_norm(x, x.shape[-len(axes) :], gamma, beta, float(epsilon))
+
+
+def depth_to_space(x: Any, block_size: Any) -> Any:
+    n, (b, c, h, w) = int(block_size), x.shape
+    return x.reshape(b, n, n, c // n**2, h, w).permute(0, 3, 4, 1, 5, 2).reshape(b, c // n**2, h * n, w * n)
+
+
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     return F.linear(x, weight, bias)
 
@@ -256,17 +270,22 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "constexpr_blockwise_shift_scale": blockwise,
     "conv": conv,
     "conv_transpose": conv_transpose,
+    "depth_to_space": depth_to_space,
     "dequantize": lambda x, scale, zero_point, axis=0: affine(x, scale, zero_point, axis),
     "elu": lambda x, alpha: F.elu(x, float(alpha)),
     "expand_dims": lambda x, axes: torch.from_numpy(np.expand_dims(x.numpy(), tuple(ints(axes)))),
     "gather": gather,
     "gelu": lambda x, mode: F.gelu(x, approximate={"EXACT": "none", "TANH_APPROXIMATION": "tanh"}[mode]),
+    "instance_norm": instance_norm,
+    "layer_norm": layer_norm,
     "leaky_relu": lambda x, alpha: F.leaky_relu(x, float(alpha)),
     "linear": linear,
     "log": lambda x, epsilon: torch.log(x + epsilon),
     "matmul": matmul,
     "max_pool": max_pool,
     "pad": pad_,
+    "pixel_shuffle": lambda x, upscale_factor: F.pixel_shuffle(x, int(upscale_factor)),
+    "prelu": lambda x, alpha: F.prelu(x, alpha),
     "quantize": quantize,
     "reshape": lambda x, shape: x.reshape(ints(shape)),
     "select": lambda cond, a, b: torch.where(cond, a, b),
