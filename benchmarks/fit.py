@@ -101,9 +101,11 @@ def _ram(model: Model, device: Device, budget: Budget, arena: Arena | None) -> L
             return Line("RAM", Verdict.NO, arena.problem, "measured")
         return _bytes_line("RAM", arena.bytes, "measured", limit, "tensor arena, on a 64-bit host")
     activations = activation_peak_bytes(model)
+    open_ends = any(None in model.tensors[name].shape for name in model.inputs)
+    note = "; lengths that are not fixed taken as 1" if open_ends else ""
     if not device.weights_in_ram:
-        return _bytes_line("RAM", activations, "modelled", limit, "activations; weights stay in flash")
-    parts = f"activations {bytes_text(activations)} + weights {bytes_text(model.parameter_bytes)}"
+        return _bytes_line("RAM", activations, "modelled", limit, f"activations; weights stay in flash{note}")
+    parts = f"activations {bytes_text(activations)} + weights {bytes_text(model.parameter_bytes)}{note}"
     return _bytes_line("RAM", activations + model.parameter_bytes, "modelled", limit, parts)
 
 

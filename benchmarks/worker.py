@@ -28,7 +28,8 @@ from edgewright.runtimes.runtime import Session, pick
 SAMPLE_NS = 1_000_000  # one sample lasts at least this long, so that reading the clock costs nothing
 WARM_UP_NS = 50_000_000
 WARM_UP_CALLS = 3
-LEAST_SAMPLES = 5
+WARM_UP_LIMIT_NS = 500_000_000  # a slow model is warm after fewer calls
+LEAST_SAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,12 @@ class Subject:
 
 @dataclass(frozen=True)
 class Request:
-    """`samples` of each subject, fewer (at least 5) when they would take more than `seconds`."""
+    """`samples` of each subject, fewer (at least 3) when they would take more than `seconds` each."""
 
     subjects: tuple[Subject, ...]
     threads: int = 1
     samples: int = 40
-    seconds: float = 5.0
+    seconds: float = 3.0
     seed: int = 0
 
     def to_json(self) -> str:
@@ -109,7 +110,10 @@ def answer(request: Request) -> Answer:
     after = memory.resident_bytes()
     separate = memory.reset_peak()
     calls = [item.session.prepared(probes(item.session.contract, request.seed)) for item in loaded]
-    sampled = _sample(calls, request)
+    try:
+        sampled = _sample(calls, request)
+    except (RuntimeError, ValueError) as error:  # how native runtimes say that a computation failed
+        raise BadInput(f"{_ends(loaded, request)}: the runtime failed: {error}") from error
     timings = tuple(
         Timing(item.runtime, item.version, loops, tuple(wall), tuple(cpu))
         for item, (loops, wall, cpu) in zip(loaded, sampled, strict=True)
@@ -123,6 +127,18 @@ def probes(contract: Contract, seed: int) -> dict[str, NDArray[Any]]:
         info.name: np.asarray(synthetic({info.name: ((1, *info.shape), info.dtype)}, 1, seed).inputs[info.name][0])
         for info in contract.inputs
     }
+
+
+def _ends(loaded: Sequence[_Loaded], request: Request) -> str:
+    """The subjects and what they were fed."""
+    rows = []
+    for item, subject in zip(loaded, request.subjects, strict=True):
+        shapes = ", ".join(
+            f"{info.name} {'×'.join('1 (open)' if n is None else str(n) for n in info.shape)}"
+            for info in item.session.contract.inputs
+        )
+        rows.append(f"{subject.path} on random {shapes}")
+    return "; ".join(rows)
 
 
 def _load(subject: Subject, threads: int) -> _Loaded:
@@ -140,7 +156,7 @@ def _sample(calls: Sequence[Callable[[], None]], request: Request) -> list[tuple
     rows: list[tuple[int, list[float], list[float]]] = [(_calibrate(call), [], []) for call in calls]
     end = time.perf_counter() + request.seconds * len(calls)
     for turn in range(request.samples):
-        if turn >= LEAST_SAMPLES and time.perf_counter() > end:
+        if turn >= LEAST_SAMPLES and time.perf_counter() >= end:
             break
         for index in range(len(calls))[:: 1 if turn % 2 == 0 else -1]:
             loops, wall, cpu = rows[index]
@@ -152,10 +168,11 @@ def _sample(calls: Sequence[Callable[[], None]], request: Request) -> list[tuple
 
 def _calibrate(call: Callable[[], None]) -> int:
     """Warm up, then the loops (a power of two) that make one sample long enough."""
-    start, done = time.perf_counter_ns(), 0
-    while done < WARM_UP_CALLS or time.perf_counter_ns() - start < WARM_UP_NS:
+    start, done, elapsed = time.perf_counter_ns(), 0, 0
+    while done == 0 or elapsed < WARM_UP_NS or (done < WARM_UP_CALLS and elapsed < WARM_UP_LIMIT_NS):
         call()
         done += 1
+        elapsed = time.perf_counter_ns() - start
     loops = 1
     while _time(call, loops, time.thread_time_ns)[0] < SAMPLE_NS:
         loops *= 2

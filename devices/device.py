@@ -13,13 +13,13 @@ from typing import Any
 from edgewright.devices.spec import Spec
 from edgewright.errors import BadInput, BadProfile, nearest
 
-STANDINGS = ("measured", "derived", "assumed")
+STANDINGS = ("measured", "published", "derived", "assumed")
 FIGURES = ("storage_bytes", "ram_bytes")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A number with where it comes from: `standing` is measured (or published), derived, or assumed."""
+    """A number with where it comes from: `standing` is measured, published (by its maker), derived or assumed."""
 
     value: float
     standing: str

@@ -108,7 +108,7 @@ def noise_ratios(rows: Iterable[ArtifactRow]) -> Chart | None:
     dots = [
         replace(
             _dot(row, x(snr), _line(index), f"{row.name}: {snr:.1f} dB"),
-            whisker=(x(0.0), x(snr)),
+            whisker=(min(x(0.0), x(snr)), max(x(0.0), x(snr))),
             value=f"{snr:.1f}",
         )
         for index, (row, snr) in enumerate(known)
@@ -118,7 +118,9 @@ def noise_ratios(rows: Iterable[ArtifactRow]) -> Chart | None:
 
 
 def short(name: str, limit: int = 22) -> str:
-    return name if len(name) <= limit else name[: limit - 1] + "…"
+    """Its begin and its end: artifacts of one run share a prefix and differ in what follows."""
+    end = limit * 2 // 3
+    return name if len(name) <= limit else f"{name[: limit - end - 1]}…{name[-end:]}"
 
 
 def _lines(

@@ -40,7 +40,7 @@ def family_tree(rows: Sequence[ArtifactRow]) -> Lineage:
         children.setdefault(row.parent if row.parent in names else None, []).append(row)
     places: dict[str, tuple[float, float]] = {}
     leaves = _place(children, None, -1, 0, places)
-    nodes = [Node(*places[row.name], short(row.name), _detail(row), row.format, row.status) for row in rows]
+    nodes = [Node(*places[row.name], short(row.name, 20), _detail(row), row.format, row.status) for row in rows]
     edges = [
         (places[parent][0] + BOX_WIDTH, places[parent][1] + BOX_HEIGHT / 2, places[row.name][0], _middle(places, row))
         for parent, made in children.items()

@@ -21,8 +21,15 @@ def cards(report: Report) -> list[Card]:
 
 
 def fastest(rows: Iterable[ArtifactRow]) -> list[str]:
-    """Names of the measured artifacts that noise does not tell from the one with the lowest median, itself first."""
-    timed = [(row.name, row.latency) for row in rows if row.latency is not None and row.latency.origin == "measured"]
+    """Names of the measured artifacts that noise does not tell from the one with the lowest median, itself first.
+
+    What diverged answers something else, so its speed is no merit.
+    """
+    timed = [
+        (row.name, row.latency)
+        for row in rows
+        if row.latency is not None and row.latency.origin == "measured" and row.status != "diverged"
+    ]
     if not timed:
         return []
     timed.sort(key=lambda item: item[1].median_ms)
@@ -41,8 +48,8 @@ def speed_sentence(rows: Sequence[ArtifactRow]) -> str:
 def _size(rows: Sequence[ArtifactRow]) -> Card | None:
     if not rows:
         return None
-    smallest = min(rows, key=lambda row: row.size_bytes)
     original = rows[0]
+    smallest = min((row for row in rows if row.status != "diverged"), key=lambda row: row.size_bytes, default=original)
     share = (
         f", {percent_text(smallest.size_bytes / original.size_bytes, 0)} of {original.name}"
         if smallest is not original

@@ -1,6 +1,7 @@
 """Verdicts with their reasons, word for word; each figure with its standing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,10 @@ def test_what_cannot_be_verified_here_is_stated_and_not_judged() -> None:
     found = fit(model(), board(50_000), unverified="Core ML runs on macOS only", budget=Budget(accuracy_drop=0.01))
     assert found.verdict is Verdict.FITS
     assert reason(found, "accuracy") == "unverified: Core ML runs on macOS only"
+
+
+def test_lengths_that_are_not_fixed_are_stated() -> None:
+    closed = model()
+    source = replace(closed.tensors["x"], shape=(None, 600))
+    found = fit(replace(closed, tensors=dict(closed.tensors) | {"x": source}), board(ram=50_000))
+    assert "+ weights 20.0 kB; lengths that are not fixed taken as 1)" in reason(found, "RAM")

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from edgewright.benchmarks import worker
 from edgewright.benchmarks.harness import measure, measure_all
 from edgewright.benchmarks.hosts import Fingerprint, Local
 from edgewright.benchmarks.measurement import Measurement
@@ -59,6 +60,21 @@ def test_one_failure_spoils_no_other(product: Artifact, tmp_path: Path) -> None:
 def test_without_a_runtime_the_reason_is_given(product: Artifact) -> None:
     with pytest.raises(BadInput, match=r"product\.onnx: cannot run here: no runtime for onnx is named 'litert'"):
         measure(product, runtime="litert")
+
+
+def test_a_file_that_fails_on_the_probe_is_refused_in_words(tmp_path: Path) -> None:
+    """A window of three does not fit an open length, which is measured with 1."""
+    path = tmp_path / "open.onnx"
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"], "conv")],
+        "open",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, "n"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1, "m"])],
+        [onnx.numpy_helper.from_array(np.ones((1, 1, 3), np.float32), "w")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
+    with pytest.raises(BadInput, match=r"open\.onnx on random x 1×1×1 \(open\): the runtime failed: .*Conv"):
+        measure(artifact_at(path), processes=1)
 
 
 CRASHES: dict[str, tuple[str, str]] = {
@@ -177,6 +193,47 @@ def test_memory_of_loading_and_of_inference_are_told_apart() -> None:
     assert found.loaded_bytes - found.before_bytes == pytest.approx(30e6, rel=0.1)
     assert found.peak_bytes - found.loaded_bytes == pytest.approx(50e6, rel=0.1)
     assert found.timings[0].runtime == "hungry"
+
+
+class Clock:
+    """Stands for `time`: only calls of the model take any, each `call_ms`, the first one `first_ms`."""
+
+    def __init__(self, call_ms: float, first_ms: float) -> None:
+        self.call_ns, self.next_ns, self.now_ns = int(call_ms * 1e6), int(first_ms * 1e6), 0
+
+    def call(self) -> None:
+        self.now_ns += self.next_ns
+        self.next_ns = self.call_ns
+
+    def perf_counter_ns(self) -> int:
+        return self.now_ns
+
+    thread_time_ns = process_time_ns = perf_counter_ns
+
+    def perf_counter(self) -> float:
+        return self.now_ns / 1e9
+
+
+@pytest.mark.parametrize(
+    ("call_ms", "first_ms", "loops", "samples", "at_most_s"),
+    [
+        (0.01, 0.01, 128, 40, 0.2),
+        (0.01, 600, 128, 40, 0.9),  # slow at first, as what compiles when it is called
+        (20, 20, 1, 40, 1.0),
+        (300, 300, 1, 10, 4.0),
+        (10_000, 10_000, 1, 3, 50),
+    ],
+)
+def test_slow_models_get_fewer_samples(
+    call_ms: float, first_ms: float, loops: int, samples: int, at_most_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(call_ms, first_ms)
+    monkeypatch.setattr(worker, "time", clock)
+    monkeypatch.setattr(worker.gc, "disable", lambda: None)
+    [(found, wall, _)] = worker._sample([clock.call], Request(()))
+    assert (found, len(wall)) == (loops, samples)
+    assert wall == pytest.approx([call_ms] * samples)
+    assert clock.perf_counter() <= at_most_s
 
 
 def test_the_worker_imports_no_framework() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.benchmarks.report.charts import latencies, noise_ratios, size_and_accuracy
+from edgewright.benchmarks.report.charts import latencies, noise_ratios, short, size_and_accuracy
 from edgewright.benchmarks.report.content import ArtifactRow, FitCell, FitReason, LatencyFigure, Report, StepRow
 from edgewright.benchmarks.report.lineage import BOX_HEIGHT, family_tree
 from edgewright.benchmarks.report.page import html_of, render
@@ -246,6 +246,30 @@ def test_a_modelled_latency_never_wins() -> None:
     chart = latencies((ROWS[2], modelled))
     assert chart is not None
     assert [dot.hollow for dot in chart.dots] == [False, True]
+
+
+def test_what_diverged_is_no_winner() -> None:
+    wrong = replace(ROWS[7], status="diverged", size_bytes=10, latency=latency(0.002), snr_db=-3.0)
+    assert fastest((*ROWS[:3], wrong)) == ["onnx:float32"]
+    found = {card.label: card.detail for card in cards(replace(REPORT, rows=(*ROWS[:3], wrong)))}
+    assert found["Smallest file"] == "torch:pruned, 62 % of torch:float32"
+
+
+def test_a_deviation_above_the_signal_is_drawn_from_its_figure_to_zero() -> None:
+    chart = noise_ratios((ROWS[1], replace(ROWS[2], snr_db=-3.0)))
+    assert chart is not None
+    assert all(dot.whisker is not None and dot.whisker[0] < dot.whisker[1] for dot in chart.dots)
+
+
+def test_long_names_keep_their_begin_and_their_end() -> None:
+    names = [f"a_factory_with_a_long_name+prune+distill:tflite:{precision}" for precision in ("float16", "float32")]
+    assert [short(name) for name in names] == ["a_facto…tflite:float16", "a_facto…tflite:float32"]
+    assert short("onnx:int8") == "onnx:int8"
+
+
+def test_no_drop_has_no_minus() -> None:
+    rows = (ROWS[0], replace(ROWS[1], accuracy_drop=0.0), replace(ROWS[2], accuracy_drop=0.0004))
+    assert re.findall(r"[+−]\d\.\d pts", html_of(replace(REPORT, rows=rows))) == ["+0.0 pts"] * 2
 
 
 def test_cards_take_their_figures_from_the_rows() -> None:

@@ -105,7 +105,7 @@ def test_listings(call):
     code, out, _ = call("devices")
     assert code == 0 and "nrf5340" in out and "raspberry-pi-4" in out
     code, out, _ = call("devices", "nrf5340", "--json")
-    assert json.loads(out)[0]["ram_bytes"]["standing"] in ("measured", "derived", "assumed")
+    assert json.loads(out)[0]["ram_bytes"]["standing"] in ("measured", "published", "derived", "assumed")
     code, out, _ = call("ops", "tflite", "--json")
     assert {"Conv", "Gemm", "MaxPool"} <= {row["op_type"] for row in json.loads(out)}
     code, out, _ = call("ops", "coreml")
@@ -220,3 +220,16 @@ def test_it_runs_as_a_module():
         cwd=Path(__file__).parent,
     )
     assert done.returncode == 0 and "apple-watch-s9" in done.stdout and done.stderr == ""
+
+
+def test_a_torch_artifact_has_no_operators_yet(call, tmp_path):
+    folder = Path(__file__).parents[1]
+    words = ("build", f"{folder}/user_net.py:net", "--for", "raspberry-pi-4", "--precision", "float32", "--no-bench")
+    code, out, _ = call(*words, "--out", tmp_path / "out", "--store", tmp_path / "store")
+    assert code == 0 and "raspberry-pi-4: ship float32." in out
+    code, out, _ = call("inspect", tmp_path / "out" / "original.torch", "--json")
+    assert (
+        code == 0 and json.loads(out)["macs"] is None and json.loads(out)["parameters"] == 2661
+    )  # batch statistics too
+    code, out, _ = call("inspect", tmp_path / "out" / "original.torch")
+    assert code == 0 and "operators are known once it is exported" in out

@@ -43,7 +43,7 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         (("value = 1000", "value = -1"), "storage_bytes.value must be a positive number"),
         (("value = 1000", "value = nan"), "storage_bytes.value must be a positive number"),
         (("value = 1000", "value = true"), "storage_bytes.value must be a positive number"),
-        (('"assumed"', '"guessed"'), "ram_bytes.standing is 'guessed'; known: measured, derived, assumed"),
+        (('"assumed"', '"guessed"'), "ram_bytes.standing is 'guessed'; known: measured, published, derived, assumed"),
         (('"its manual"', '" "'), "storage_bytes.source must say where the number comes from"),
         ((', source = "its manual"', ""), "storage_bytes must be { value, standing, source }"),
         (("{ value = 1000", "{ valu = 1000"), "storage_bytes must be { value, standing, source }"),
@@ -103,7 +103,7 @@ def test_sources_are_documents_and_unsure_numbers_say_assumed(board: Device) -> 
     for figure in (raw["storage_bytes"], raw["ram_bytes"]):
         assert len(figure["source"]) > 20
         assert not figure["source"].startswith("/")
-        if figure["standing"] == "measured":
+        if figure["standing"] == "published":
             assert "http" in figure["source"]
         if "assum" in figure["source"]:
             assert figure["standing"] == "assumed"

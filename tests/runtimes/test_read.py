@@ -241,6 +241,16 @@ def test_tflite_float_operator_between_qdq_stays_float(tflite_file: Any, quantiz
     ]  # fmt: skip
 
 
+def test_tflite_operators_that_give_nothing_compute_in_no_float(tflite_file: Any, tmp_path: Path) -> None:
+    file = tflite_file()
+    x, y = file.tensor("x", (1, 3), "int8"), file.tensor("y", (1, 3), "int8")
+    file.operator("CALL_ONCE", [], [])
+    file.operator("ASSIGN_VARIABLE", [x], [])
+    file.operator("RELU", [x], [y])
+    model = read(file.save(tmp_path / "state.tflite", [x], [y], None))
+    assert [op.compute_dtype for op in model.ops] == ["unknown", "int8", "int8"]
+
+
 @pytest.mark.parametrize(
     ("transposed", "groups", "kind", "macs"),
     [(False, 1, "conv", 16 * 4 * 4 * 9), (False, 4, "depthwise_conv", 16 * 4 * 9), (True, 1, "conv", 36 * 4 * 4 * 9)],

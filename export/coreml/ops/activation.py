@@ -52,14 +52,14 @@ def leaky_relu(b: MilBuilder, x: Value, *, alpha: float = 0.009999999776482582) 
 
 @COREML.lower("PRelu")
 def prelu(b: MilBuilder, x: Value, slope: Value) -> Value:
-    """One slope is a leaky ReLU, one a channel MIL's prelu; any other shape is max(x, 0) + slope · min(x, 0)."""
+    """One slope: leaky ReLU; one a channel of an image: MIL's prelu; any other: max(x, 0) + slope · min(x, 0)."""
     if not b.is_real(x):
         raise b.refusal("an integer input")
     if isinstance(slope, np.ndarray) and slope.size == 1:
         return b.mb.leaky_relu(x=x, alpha=b.real(float(slope.item())))
     rank, lengths = len(x.shape), [n for n in slope.shape if n != 1]
     by_channel = len(lengths) == 1 and len(slope.shape) == rank - 1 and slope.shape[0] == x.shape[1]
-    if isinstance(slope, np.ndarray) and by_channel and rank > 2:
+    if isinstance(slope, np.ndarray) and by_channel and rank == 4:
         return b.mb.prelu(x=x, alpha=slope.reshape(-1))
     below = b.mb.mul(x=b.mb.minimum(x=x, y=b.real(0.0)), y=slope)
     return b.mb.add(x=b.mb.relu(x=x), y=below)

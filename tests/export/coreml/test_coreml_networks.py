@@ -112,6 +112,20 @@ def test_int8_around_float16_stays_within_one_step(
     assert sum((step > 0).sum() for step in steps.values()) <= 0.02 * sum(step.size for step in steps.values())
 
 
+@pytest.mark.parametrize("name", ["watch_cnn", "student_net"])
+def test_int8_around_float16_is_as_near_to_the_float_network_as_the_truth(
+    name: str, clean_models: Files, int8_models: Files, probes: Probes, tmp_path: Path
+) -> None:
+    out, rows = tmp_path / "m.mlpackage", [row[None] for row in probes[name]]
+    coreml_int8(artifact_at(int8_models[name]), out, Job(), CoremlInt8Options())
+    floats, truth = (
+        np.concatenate([ort_run(models[name].read_bytes(), row)["output"] for row in rows])
+        for models in (clean_models, int8_models)
+    )
+    answers = np.concatenate([evaluate(out, {"input": row}, round_float16=True)["output"] for row in rows])
+    assert snr_db(floats, answers) >= snr_db(floats, truth) - 0.5
+
+
 def test_int8_watch_cnn_end_to_end(int8_models: Files, probes: Probes, tmp_path: Path) -> None:
     out, x = tmp_path / "m.mlpackage", probes["watch_cnn"]
     convert(int8_models["watch_cnn"], out, CoremlOptions(), np.float32)

@@ -104,6 +104,8 @@ def test_an_unknown_target_names_the_nearest() -> None:
         CoremlOptions("watchOS1O")
     with pytest.raises(BadInput, match="unknown compute 'float8'"):
         CoremlInt8Options(compute="float8")
+    with pytest.raises(BadInput, match=r"options are text; not target = 17, version = 1.0"):
+        CoremlOptions(target=17, version=1.0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -270,3 +272,46 @@ def test_gemm_adds_any_third_operand(shape: tuple[int, ...], flipped: int, tmp_p
     convert(path, out, IOS17, np.float32)
     assert op_types(out) == (["linear", "add"] if shape in ((2, 3), (2, 1)) else ["linear"])
     np.testing.assert_allclose(evaluate(out, {"x": x})["y"], x @ weight + 2 * c, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("target", ["iOS17", "iOS18"])
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 3)])
+def test_an_int8_constant_needs_no_axis(shape: tuple[int, ...], target: str, tmp_path: Path) -> None:
+    """One scale for all codes: ONNX's default axis 1 means nothing then, whatever the rank."""
+    codes = np.random.default_rng(0).integers(-128, 128, shape, np.int8)
+    constants = {"c": np.asarray(codes), "s": np.array(0.25, np.float32), "z": np.array(3, np.int8)}
+    out, x = tmp_path / "m.mlpackage", np.linspace(-2, 2, 6, dtype=np.float32).reshape(2, 3)
+    graph = "g (float[2,3] x) => (float[2,3] y) { k = DequantizeLinear (c, s, z) y = Add (x, k) }"
+    notes = convert(saved(tmp_path, graph, constants), out, CoremlOptions(target), np.float32)
+    assert len(notes["compressed"]) == (1 if shape else 0)
+    np.testing.assert_allclose(evaluate(out, {"x": x})["y"], x + (codes.astype(np.float32) - 3) * 0.25, rtol=1e-6)
+
+
+def test_an_epsilon_below_float16_divides_by_no_zero(tmp_path: Path) -> None:
+    graph = "g (float[1,4] x) => (float[1,4] y) { y = LayerNormalization <epsilon = 1e-12> (x, one, zero) }"
+    constants = {"one": np.ones(4, np.float32), "zero": np.zeros(4, np.float32)}
+    out = tmp_path / "m.mlpackage"
+    convert(saved(tmp_path, graph, constants), out, IOS17, np.float16)
+    answer = evaluate(out, {"x": np.ones((1, 4), np.float32)}, round_float16=True)["y"]
+    assert op_types(out) == ["cast", "layer_norm", "cast"]
+    assert answer.tolist() == [[0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "slope", "last"),
+    [
+        ((2, 4, 3), (1,), "leaky_relu"),
+        ((2, 4, 3, 3), (4, 1, 1), "prelu"),
+        ((2, 4, 3), (4, 1), "add"),  # MIL's prelu knows images only
+        ((2, 4, 3), (1, 1, 3), "add"),
+        ((2, 4), (2, 4), "add"),
+    ],
+)
+def test_prelu_takes_any_slope(shape: tuple[int, ...], slope: tuple[int, ...], last: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    s, x = rng.uniform(0.1, 0.9, slope).astype(np.float32), rng.standard_normal(shape).astype(np.float32)
+    kind = f"float[{','.join(map(str, shape))}]"
+    out = tmp_path / "m.mlpackage"
+    convert(saved(tmp_path, f"g ({kind} x) => ({kind} y) {{ y = PRelu (x, s) }}", {"s": s}), out, IOS17, np.float32)
+    assert op_types(out)[-1] == last
+    np.testing.assert_allclose(evaluate(out, {"x": x})["y"], np.where(x < 0, s * x, x), rtol=1e-6)
