@@ -72,6 +72,25 @@ def replace(old: "ir.Node", *new: "ir.Node") -> None:
     ir.convenience.replace_nodes_and_values(graph, old, [old], new, old.outputs[:1], new[-1].outputs[:1])
 
 
+def drop_identities(model: "ir.Model") -> None:
+    """Let readers read past each Identity, but for one that ties an output to another end of the graph.
+
+    The library's pass gives two outputs one name where an Identity lies between them.
+    """
+    import onnx_ir as ir
+
+    for node in nodes_of(model, "Identity"):
+        x, y = node.inputs[0], node.outputs[0]
+        if x is None or (y.is_graph_output() and (x.is_graph_input() or x.is_graph_output() or x.is_initializer())):
+            continue
+        name = y.name if y.is_graph_output() else x.name
+        x.shape, x.type = x.shape or y.shape, x.type or y.type
+        ir.convenience.replace_all_uses_with(y, x, replace_graph_outputs=True)
+        assert node.graph is not None
+        node.graph.remove(node, safe=True)
+        x.name = name
+
+
 def bypass(node: "ir.Node") -> bool:
     """Let the readers of `node` read its input; False (and nothing changes) when its output is a graph output."""
     source, output = node.inputs[0], node.outputs[0]

@@ -20,6 +20,7 @@ from edgewright.export.onnx.passes.shapes import infer_shapes, require_static
 from edgewright.export.onnx.passes.sharing import share_initializers
 from edgewright.export.onnx.passes.transposes import merge_transposes
 from edgewright.export.onnx.passes.upgrade import upgrade_opset
+from edgewright.export.onnx.passes.windows import place_windows
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -29,7 +30,10 @@ PASSES: tuple[Callable[["ir.Model"], int], ...] = (
     upgrade_opset,  # at one opset
     lift_constants,  # with constants as initializers
     infer_shapes,
+    place_windows,  # corrects shapes
     fold_constants,  # shapes first: folding a Shape needs them
+    infer_shapes,
+    place_windows,  # where folding gave the shape
     remove_no_ops,
     merge_transposes,
     fuse_padding,  # before BN: Pad → Conv → BatchNormalization

@@ -14,9 +14,10 @@ from edgewright.export.tflite.builder import Builder, Op
 from edgewright.export.tflite.flatbuffer import min_runtime_version, serialize
 from edgewright.export.tflite.layout import LAST, ORIGINAL, Form, Layout
 from edgewright.export.tflite.lower import GraphLowering
-from edgewright.export.tflite.quantization import HEAVY, Int8, fold_quantization
+from edgewright.export.tflite.quantization import Int8, fold_quantization
 from edgewright.export.tflite.rules import TFLITE
 from edgewright.export.tflite.tensor import Tensor
+from edgewright.export.tflite.wrapping import HEAVY
 from edgewright.runtimes.artifact import Artifact
 from edgewright.runtimes.contract import CONTRACT_KEY, Contract, TensorInfo
 
@@ -32,6 +33,10 @@ class TfliteOptions:
     """`layout`: whether images enter and leave in the original's order, or channels last without a TRANSPOSE."""
 
     layout: Literal["original", "nhwc"] = "original"
+
+    def __post_init__(self) -> None:
+        if self.layout not in LAYOUTS:
+            raise BadInput(f"layout {self.layout!r}: {nearest(str(self.layout), LAYOUTS)}")
 
 
 @dataclass(frozen=True)

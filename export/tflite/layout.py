@@ -199,7 +199,11 @@ class Layout:
         choices = [ORIGINAL]
         if len(shape_of(region[0].outputs[0])) in (3, 4):
             choices.append(LAST)
-        choices += sorted({form for form in entering.values() if form.kind == "flat"}, key=lambda form: form.source)
+        # Features in another order stay whole: nothing in the region may cut or join them.
+        widths = {shape_of(value)[-1] for value in made if shape_of(value)}
+        flat = {form for form in entering.values() if form.kind == "flat" and widths == {prod(form.source)}}
+        if all(self._rules[node.op_type].layout == "any" for node in region):
+            choices += sorted(flat, key=lambda form: form.source)
         return min(choices, key=lambda form: self._cost(form, entering, made, members))
 
     def _cost(

@@ -127,7 +127,8 @@ class GraphLowering:
         quantization = self._int8.quantization.get(value)
         if quantization is not None and quantization.scale.size > 1 and form != ORIGINAL:
             raise Error(f"{value.name}: an operand quantized per channel must be a weight")
-        return self._builder.constant(np.ascontiguousarray(array), value.name or "", quantization)
+        array = np.ascontiguousarray(array).reshape(array.shape)  # numpy's makes rank 0 rank 1
+        return self._builder.constant(array, value.name or "", quantization)
 
     def _converted(self, value: "ir.Value", form: Form, shape: Shape) -> Tensor:
         held = self._layout.made(value)

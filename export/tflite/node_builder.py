@@ -73,7 +73,7 @@ class NodeBuilder:
         )
 
     def constant(self, array: NDArray[Any], name: str, quantization: Quantization | None = None) -> Tensor:
-        return self._builder.constant(np.ascontiguousarray(array), name, quantization)
+        return self._builder.constant(np.ascontiguousarray(array).reshape(array.shape), name, quantization)
 
     def integers(self, values: Sequence[int] | Sequence[tuple[int, int]] | NDArray[Any], suffix: str) -> Tensor:
         """An int32 parameter: axes, sizes, paddings."""

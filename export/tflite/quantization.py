@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgewright.errors import Error, UnsupportedOps
-from edgewright.export.tflite.layout import is_constant
+from edgewright.export.lowering import attributes
+from edgewright.export.tflite.layout import is_constant, shape_of
 from edgewright.export.tflite.tensor import Quantization
+from edgewright.export.tflite.window import window
+from edgewright.export.tflite.wrapping import HEAVY, data_operands, dequantizer, requantize_before_activations, wrapped
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-HEAVY = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 INT8_KERNELS = HEAVY | {
     *("Add", "Sub", "Mul", "Relu", "Clip", "LeakyRelu", "HardSwish", "Sigmoid", "Tanh", "Softmax"),
@@ -27,8 +28,11 @@ INT8_KERNELS = HEAVY | {
 }
 """ONNX operators whose TFLite kernels compute in int8 what their Q/DQ wrapping says."""
 
-FIRST_ONLY = frozenset({"Clip", "Pad", "Resize"})
-"""Operators whose float inputs after the first are parameters, not data."""
+EQUAL_SCALES = frozenset({
+    *("MaxPool", "AveragePool", "GlobalMaxPool", "ReduceMax", "Resize", "Concat", "Split", "Slice", "Gather", "Pad"),
+    *("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "DepthToSpace", "SpaceToDepth"),
+})  # fmt: skip
+"""Of these, the ones whose kernels move codes and do not rescale them."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ def fold_quantization(graph: "ir.Graph") -> Int8:
     """Rewrite `graph` in place. Raises Error when a quantized convolution or matrix product could not run in int8."""
     int8 = Int8()
     _adopt_bytes(graph, int8)
+    requantize_before_activations(graph)
     violations: list[str] = []
     for node in list(graph):
         if node.graph is None:  # a QuantizeLinear that was folded into its producer
@@ -57,7 +62,7 @@ def fold_quantization(graph: "ir.Graph") -> Int8:
             assert source is not None
             _annotate(int8, source, node)
         elif reason := _why_float(graph, node):
-            if node.op_type in HEAVY and _wrapped(node):
+            if node.op_type in HEAVY and wrapped(node):
                 violations.append(f"  {node.name} ({node.op_type}): {reason}")
         else:
             _fold(graph, int8, node)
@@ -149,31 +154,12 @@ def _unsupported(node: "ir.Node", reason: str) -> UnsupportedOps:
     return UnsupportedOps("tflite", {node.op_type: (reason, [node.name or node.op_type])})
 
 
-def _data(node: "ir.Node") -> list[int]:
-    """Positions of the operands that carry float data (dequantized or not)."""
-    inputs = node.inputs[:1] if node.op_type in FIRST_ONLY else node.inputs
-    return [
-        index
-        for index, value in enumerate(inputs)
-        if value is not None and (_dequantizer(value) or (value.dtype is not None and value.dtype.name == "FLOAT"))
-    ]
-
-
-def _dequantizer(value: "ir.Value | None") -> "ir.Node | None":
-    node = value.producer() if value is not None else None
-    return node if node is not None and node.op_type == "DequantizeLinear" else None
-
-
-def _wrapped(node: "ir.Node") -> bool:
-    return bool(_data(node)) and all(_dequantizer(node.inputs[index]) for index in _data(node)[:2])
-
-
 def _why_float(graph: "ir.Graph", node: "ir.Node") -> str | None:
     """Why the operator does not compute in int8; None when it does."""
     if node.op_type not in INT8_KERNELS:
         return "TFLite has no int8 kernel for it"
-    bare = [node.inputs[index] for index in _data(node) if _dequantizer(node.inputs[index]) is None]
-    if bare or not _data(node):
+    bare = [node.inputs[index] for index in data_operands(node) if dequantizer(node.inputs[index]) is None]
+    if bare or not data_operands(node):
         return f"not dequantized: {', '.join(str(value.name) for value in bare if value is not None)}"
     for output in node.outputs:
         users = [use.node for use in output.uses()]
@@ -181,17 +167,38 @@ def _why_float(graph: "ir.Graph", node: "ir.Node") -> str | None:
             return f"its output {output.name} is used before it is quantized"
         if users and not all(_parameters(user).same(_parameters(users[0])) for user in users):
             return f"its output {output.name} is quantized in two ways"
-    return None if any(output.uses() for output in node.outputs) else "its output is not used"
+    if not any(output.uses() for output in node.outputs):
+        return "its output is not used"
+    if node.op_type == "AveragePool" and _averages_unevenly(node):
+        return "its windows hold different numbers of elements, which no int8 kernel divides by"
+    return _why_moved_in_float(node) if node.op_type in EQUAL_SCALES else None
+
+
+def _why_moved_in_float(node: "ir.Node") -> str | None:
+    """Why an operator that moves codes cannot: the codes mean different values on both sides."""
+    sources = [dequantizer(node.inputs[index]) for index in data_operands(node)]
+    targets = [use.node for output in node.outputs for use in output.uses()]
+    grids = [_parameters(end) for end in (*sources, *targets) if end is not None]
+    return None if all(grid.same(grids[0]) for grid in grids) else "its input and output have different scales"
+
+
+def _averages_unevenly(node: "ir.Node") -> bool:
+    given = attributes(node)
+    assert node.inputs[0] is not None
+    size, out = ((1, 1, *shape_of(value)[2:])[-2:] for value in (node.inputs[0], node.outputs[0]))
+    strides, dilations, pads = (given.get(name) for name in ("strides", "dilations", "pads"))
+    view = window(given["kernel_shape"], strides, dilations, pads, given.get("auto_pad", "NOTSET"), size, out)
+    return not view.averages_evenly(bool(given.get("count_include_pad", 0)))
 
 
 def _fold(graph: "ir.Graph", int8: Int8, node: "ir.Node") -> None:
     import onnx_ir as ir
 
     int8.nodes.add(node)
-    for index in _data(node):
-        dequantizer = _dequantizer(node.inputs[index])
-        assert dequantizer is not None
-        node.replace_input_with(index, dequantizer.inputs[0])
+    for index in data_operands(node):
+        source = dequantizer(node.inputs[index])
+        assert source is not None
+        node.replace_input_with(index, source.inputs[0])
     for output in node.outputs:
         for use in list(output.uses()):
             output.dtype = ir.DataType.INT8

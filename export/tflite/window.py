@@ -28,14 +28,20 @@ class Window:
         axes = range(2)
         if all(self.pads[axis] == (0, 0) for axis in axes):
             return "VALID"
-        same_size = all(self.out[axis] == -(-self.size[axis] // self.strides[axis]) for axis in axes)
+        # Where windows end before the tensor does, tflite-runtime's XNNPACK takes the negative rest for padding.
+        reaching = all(self.reach(axis) >= self.size[axis] for axis in axes)
+        same_size = reaching and all(self.out[axis] == -(-self.size[axis] // self.strides[axis]) for axis in axes)
         if same_size and all(self.pads[axis][0] == self.overhang(axis) // 2 for axis in axes):
             return "SAME"
         return None
 
     def overhang(self, axis: int) -> int:
         """How far all windows together reach beyond the tensor."""
-        return max((self.out[axis] - 1) * self.strides[axis] + self.extent(axis) - self.size[axis], 0)
+        return max(self.reach(axis) - self.size[axis], 0)
+
+    def reach(self, axis: int) -> int:
+        """How many elements all windows together span."""
+        return (self.out[axis] - 1) * self.strides[axis] + self.extent(axis)
 
     def extent(self, axis: int) -> int:
         return (self.kernel[axis] - 1) * self.dilations[axis] + 1
@@ -46,6 +52,14 @@ class Window:
         starts = [position * self.strides[axis] - self.declared[axis][0] for position in range(self.out[axis])]
         last = self.size[axis] + after
         return [min(start + self.kernel[axis], last) - max(start, -before) for start in starts]
+
+    def averages_evenly(self, count_pads: bool) -> bool:
+        """Whether AVERAGE_POOL_2D alone divides each window's sum by ONNX's count."""
+        if self.padding == "VALID" or (self.padding == "SAME" and not count_pads):
+            return True
+        size = self.kernel[0] * self.kernel[1]
+        counts = [self.counts(axis, declared=count_pads) for axis in range(2)]
+        return all(rows * columns == size for rows in counts[0] for columns in counts[1])
 
 
 def window(

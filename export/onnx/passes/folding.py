@@ -2,8 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from edgewright.export.onnx.graph import shape_of
+import numpy as np
+
+from edgewright.export.onnx.graph import constant, shape_of
 from edgewright.export.onnx.passes.constants import lift_constants
+from edgewright.export.onnx.passes.shapes import infer_shapes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -15,9 +18,16 @@ def fold_constants(model: "ir.Model") -> int:
     """Add(Slice(W), c) → initializer. Codebooks (Gather) and quantized weights (DequantizeLinear) stay."""
     from onnxscript.optimizer import fold_constants_ir
 
-    before = len(model.graph)
-    fold_constants_ir(model, input_size_limit=LIMIT_ELEMENTS, output_size_limit=LIMIT_ELEMENTS, should_fold=_may_fold)
-    lift_constants(model)
+    before, left = len(model.graph), len(model.graph) + 1
+    while len(model.graph) < left:
+        left = len(model.graph)
+        fold_constants_ir(
+            model, input_size_limit=LIMIT_ELEMENTS, output_size_limit=LIMIT_ELEMENTS, should_fold=_may_fold
+        )
+        lift_constants(model)
+        if all(shape_of(output) is not None for node in model.graph for output in node.outputs):
+            break
+        infer_shapes(model)  # a shape that this makes known is a constant too
     return before - len(model.graph)
 
 
@@ -25,6 +35,9 @@ def _may_fold(node: "ir.Node") -> bool | None:
     """False keeps the node, None leaves it to the library."""
     if node.op_type in ("DequantizeLinear", "QuantizeLinear"):
         return False
+    if node.op_type == "ConstantOfShape":  # pads and shapes hang on small ones; the library would keep them all
+        shape = constant(node, 0)
+        return shape is not None and int(np.prod(shape)) <= LIMIT_ELEMENTS
     if node.op_type == "Gather":
         book, codes = shape_of(node.inputs[0]), shape_of(node.inputs[1])
         return False if book and codes and _size(codes) > _size(book) else None

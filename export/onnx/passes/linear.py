@@ -31,7 +31,9 @@ def _take_bias(node: "ir.Node") -> bool:
         gemm = None if value is None else value.producer()
         if gemm is None or gemm.op_type != "Gemm" or bias is None or len(gemm.inputs) != 2:
             continue
-        width = (shape_of(gemm.outputs[0]) or (0, 0))[1]
+        width = _width(gemm)
+        if width is None:
+            continue
         if len(gemm.outputs[0].uses()) == 1 and not gemm.outputs[0].is_graph_output() and _is_row(bias.shape, width):
             attributes = {key: value for key, value in gemm.attributes.items() if key != "beta"}
             replace(node, make("Gemm", [*gemm.inputs, node.inputs[1 - index]], attributes, name=gemm.name))
@@ -44,9 +46,9 @@ def _take_bias(node: "ir.Node") -> bool:
 def _normalize(node: "ir.Node") -> bool:
     """alpha, beta, transB and the bias shape go into the constants."""
     weight, bias, graph = constant(node, 1), constant(node, 2), node.graph
-    width = (shape_of(node.outputs[0]) or (0, 0))[1]
+    width = _width(node)
     has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
-    if weight is None or graph is None or node.attributes.get_int("transA", 0) != 0:
+    if weight is None or width is None or graph is None or node.attributes.get_int("transA", 0) != 0:
         return False
     if has_bias and (bias is None or not _is_row(bias.shape, width)):
         return False
@@ -63,6 +65,12 @@ def _normalize(node: "ir.Node") -> bool:
         inputs.append(add_initializer(graph, f"{node.inputs[2].name}_row", row))  # type: ignore[union-attr]
     replace(node, make("Gemm", inputs, {"transB": 1}))
     return True
+
+
+def _width(gemm: "ir.Node") -> int | None:
+    """Columns of the product."""
+    weight = shape_of(gemm.inputs[1])
+    return None if weight is None else weight[0 if gemm.attributes.get_int("transB", 0) else 1]
 
 
 def _is_row(shape: tuple[int, ...], width: int) -> bool:

@@ -2,15 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from edgewright.export.onnx.graph import constant, integers, make, nodes_of, replace, shape_of
+from edgewright.export.onnx.graph import constant, drop_identities, integers, make, nodes_of, replace, shape_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 
 def remove_no_ops(model: "ir.Model") -> int:
-    """Dropout(Identity(x)) + 0 → x; likewise x·1, x÷1, a Cast to the same type, an Expand or Pad of nothing."""
-    from onnx_ir.passes.common import IdentityEliminationPass
+    """Dropout(Identity(x)) + 0 → x; likewise x·1, x÷1, a Cast to the same type, an Expand, Pad or Slice of nothing."""
     from onnxscript.rewriter import RewriteRuleSet
     from onnxscript.rewriter.rules import common as rules
 
@@ -18,11 +17,21 @@ def remove_no_ops(model: "ir.Model") -> int:
     neutral = [*rules.mul_by_1_rule.commute(), *rules.add_0_rule.commute(), rules.sub_0_rule, rules.div_by_1_rule]
     shaped = [rules.no_op_cast_rule, rules.no_op_expand_rule, rules.no_op_transpose_rule]
     RewriteRuleSet([*neutral, *shaped]).apply_to_model(model)
-    for node in nodes_of(model, "Dropout", "Pad", "AveragePool", "MaxPool", "Concat"):
+    for node in nodes_of(model, "Concat"):
+        _leave_out_empty(node)
+    for node in nodes_of(model, "Dropout", "Pad", "AveragePool", "MaxPool", "Concat", "Slice"):
         if _does_nothing(node):
             replace(node, make("Identity", [node.inputs[0]]))
-    IdentityEliminationPass()(model)
+    drop_identities(model)
     return before - len(model.graph)
+
+
+def _leave_out_empty(node: "ir.Node") -> None:
+    """Concat(x, x[:, 5:5]) → Concat(x): what a roll or a crop by nothing leaves."""
+    axis = node.attributes.get_int("axis", 0)
+    full = [value for value in node.inputs if (shape := shape_of(value)) is None or shape[axis] > 0]
+    if 0 < len(full) < len(node.inputs):
+        replace(node, make("Concat", full, {"axis": axis}))
 
 
 def _does_nothing(node: "ir.Node") -> bool:
@@ -37,4 +46,7 @@ def _does_nothing(node: "ir.Node") -> bool:
         pads = constant(node, 1)
         return pads is not None and not pads.any()
     same = shape_of(node.inputs[0]) is not None and shape_of(node.inputs[0]) == shape_of(node.outputs[0])
+    if node.op_type == "Slice":
+        steps = constant(node, 4)
+        return same and (bool((steps == 1).all()) if steps is not None else len(node.inputs) < 5)
     return same and set(integers(node, "kernel_shape", ())) == {1} and not any(integers(node, "pads", (0,)))

@@ -7,8 +7,8 @@ if TYPE_CHECKING:
 
 
 def fuse_padding(model: "ir.Model") -> int:
-    """Pad(0) → Conv becomes Conv(pads); Conv(auto_pad=SAME_UPPER) becomes Conv(pads)."""
+    """Pad(0) → Conv becomes Conv(pads)."""
     from onnxscript.rewriter import RewriteRuleSet
     from onnxscript.rewriter.rules import common as rules
 
-    return RewriteRuleSet([rules.normalize_pad_format_conv_rule, rules.fuse_pad_into_conv_rule]).apply_to_model(model)
+    return RewriteRuleSet([rules.fuse_pad_into_conv_rule]).apply_to_model(model)

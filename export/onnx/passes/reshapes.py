@@ -25,9 +25,9 @@ def _merge(node: "ir.Node") -> bool:
     if source is None or start is None or target is None:
         return False
     chained = source is not node.inputs[0]
-    if start == target:
+    if start == target and not node.outputs[0].is_graph_output():
         node.replace_input_with(0, source)
-        return bypass(node) or chained
+        return bypass(node)
     if target == (start[0], int(np.prod(start[1:]))):
         if node.op_type == "Flatten" and not chained:
             return False

@@ -4,72 +4,114 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgewright.export.onnx.graph import add_initializer, integers, make, nodes_of, replace, shape_of
+from edgewright.export.onnx.graph import add_initializer, integers, make, nodes_of, shape_of
 from edgewright.export.onnx.passes.shapes import infer_shapes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-POOLS = ("AveragePool", "MaxPool")
-Pads = tuple[list[int], list[int]]
+Ints = tuple[int, ...]
 
 
 def place_windows(model: "ir.Model") -> int:
-    """Conv(auto_pad=SAME_UPPER) becomes Conv(pads); MaxPool(ceil_mode=1) → MaxPool(pads).
+    """Conv(auto_pad=SAME_UPPER) becomes Conv(pads), MaxPool(ceil_mode=1) becomes MaxPool(pads).
 
-    A window that ceil_mode starts beyond the tensor and its left padding does not exist (as in torch and onnxruntime),
-    although shape inference counts it: shapes after such a pool are inferred anew.
+    A window that ceil_mode would start beyond the tensor and its left pads does not exist in torch and onnxruntime,
+    but shape inference counts it: shapes behind such a pool are inferred anew.
     """
-    return sum(_place(model, node) for node in nodes_of(model, "Conv", *POOLS))
+    return sum(_place(model, node) for node in nodes_of(model, "Conv", "AveragePool", "MaxPool"))
 
 
 def _place(model: "ir.Model", node: "ir.Node") -> bool:
     import onnx_ir as ir
 
-    ceil = node.attributes.get_int("ceil_mode", 0)
-    mode = node.attributes.get_string("auto_pad", "NOTSET")
-    size = shape_of(node.inputs[0])
-    if size is None or not (ceil or mode != "NOTSET") or len(size) < 3:
+    shape, mode = shape_of(node.inputs[0]), node.attributes.get_string("auto_pad", "NOTSET")
+    ceil = bool(node.attributes.get_int("ceil_mode", 0)) and mode == "NOTSET"
+    if shape is None or not (ceil or mode != "NOTSET"):
         return False
-    before, after = _pads(node, size[2:], str(mode), bool(ceil))
-    declared = integers(node, "pads", (0,))
-    counted = node.attributes.get_int("count_include_pad", 0) and mode == "NOTSET"
-    if counted and ceil and tuple(before + after) != declared:
-        _pad_first(node, declared)
-        before, after = [0] * len(before), [a - d for a, d in zip(after, _ends(declared, len(before)))]
-    node.attributes.add(ir.AttrInt64s("pads", before + after))
-    node.attributes.pop("auto_pad", None)
-    node.attributes.pop("ceil_mode", None)
-    made = _outputs(node, size[2:], before, after)
-    if shape_of(node.outputs[0]) not in (None, (*size[:2], *made)) or shape_of(node.outputs[0]) is None:
-        _forget_shapes_after(model, node)
+    size = shape[2:]
+    declared = integers(node, "pads", (0,) * 2 * len(size)) if mode == "NOTSET" else (0,) * 2 * len(size)
+    counted = node.attributes.get_int("count_include_pad", 0)
+    pads = _over_the_end(node, size, declared) if ceil else _same(node, size, str(mode))
+    if node.op_type != "Conv" and any(pad >= length for pad, length in zip(pads, _kernel(node) * 2)):
+        return False  # between dilated elements; onnxruntime takes no such pads
+    if pads != declared and counted and ceil:
+        # What is declared counts in the average, what ceil_mode reaches beyond it does not.
+        _pad_before(node, declared)
+        pads = tuple(pad - own for pad, own in zip(pads, declared))
+        size = (shape_of(node.inputs[0]) or ())[2:]
+        node.attributes.pop("count_include_pad")
+    node.attributes.add(ir.AttrInt64s("pads", pads))
+    for name in ("auto_pad", "ceil_mode"):
+        node.attributes.pop(name, None)
+    if ceil:
+        _correct_shape(model, node, (*shape[:2], *_positions(node, size, pads)))
     return True
 
 
-def _pads(node: "ir.Node", size: tuple[int, ...], mode: str, ceil: bool) -> Pads:
-    """Before and after each spatial axis."""
-    rank = len(size)
-    declared = integers(node, "pads", (0,) * 2 * rank) if mode == "NOTSET" else (0,) * 2 * rank
-    before, after = list(declared[:rank]), list(declared[rank:])
-    for axis, (extent, stride) in enumerate(zip(_extents(node, rank), integers(node, "strides", (1,) * rank))):
-        if mode.startswith("SAME"):
-            total = max((-(-size[axis] // stride) - 1) * stride + extent - size[axis], 0)
-            halves = [total // 2, total - total // 2]
-            before[axis], after[axis] = halves if mode == "SAME_UPPER" else halves[::-1]
-        elif ceil:
-            last = -(-(size[axis] + before[axis] + after[axis] - extent) // stride) * stride
-            if last < size[axis] + before[axis]:
-                after[axis] = max(after[axis], last + extent - size[axis] - before[axis])
-    return before, after
+def _kernel(node: "ir.Node") -> Ints:
+    by_weight = shape_of(node.inputs[1]) if node.op_type == "Conv" else None
+    return integers(node, "kernel_shape", by_weight[2:] if by_weight else ())
 
 
-def _extents(node: "ir.Node", rank: int) -> list[int]:
-    """How many elements a window spans."""
-    kernel = integers(node, "kernel_shape", (shape_of(node.inputs[1]) or ())[2:] if node.op_type == "Conv" else ())
-    return [(k - 1) * d + 1 for k, d in zip(kernel, integers(node, "dilations", (1,) * rank))]
+def _steps(node: "ir.Node") -> list[tuple[int, int]]:
+    """(extent, stride) of the window along each axis."""
+    kernel = _kernel(node)
+    ones = (1,) * len(kernel)
+    dilations, strides = integers(node, "dilations", ones), integers(node, "strides", ones)
+    return [((k - 1) * d + 1, s) for k, d, s in zip(kernel, dilations, strides)]
 
 
-def _outputs(node: "ir.Node", size: tuple[int, ...], before: list[int], after: list[int]) -> tuple[int, ...]:
-    rank = len(size)
-    windows = zip(size, before, after, _extents(node, rank), integers(node, "strides", (1,) * rank))
-    return tuple((n + b + a - extent) // stride + 1 for n, b, a, extent, stride in windows)
+def _same(node: "ir.Node", size: Ints, mode: str) -> Ints:
+    if mode == "VALID":
+        return (0,) * 2 * len(size)
+    totals = [max((-(-n // s) - 1) * s + extent - n, 0) for n, (extent, s) in zip(size, _steps(node))]
+    small, large = [total // 2 for total in totals], [total - total // 2 for total in totals]
+    return tuple(small + large if mode == "SAME_UPPER" else large + small)
+
+
+def _over_the_end(node: "ir.Node", size: Ints, declared: Ints) -> Ints:
+    before, after = list(declared[: len(size)]), list(declared[len(size) :])
+    for axis, (extent, stride) in enumerate(_steps(node)):
+        last = -(-(size[axis] + before[axis] + after[axis] - extent) // stride) * stride
+        if last < size[axis] + before[axis]:
+            after[axis] = max(after[axis], last + extent - size[axis] - before[axis])
+    return tuple(before + after)
+
+
+def _pad_before(node: "ir.Node", pads: Ints) -> None:
+    import onnx_ir as ir
+
+    x, graph, rank = node.inputs[0], node.graph, len(pads) // 2
+    if not any(pads):
+        return
+    assert x is not None and graph is not None
+    name = f"{node.outputs[0].name}_padded"
+    amounts = np.array([0, 0, *pads[:rank], 0, 0, *pads[rank:]], np.int64)
+    pad = make("Pad", [x, add_initializer(graph, f"{name}_pads", amounts)], name=name)
+    pad.outputs[0].name, pad.outputs[0].type = name, x.type
+    shape = shape_of(x) or ()
+    pad.outputs[0].shape = ir.Shape(n + int(a) + int(b) for n, a, b in zip(shape, amounts, amounts[len(shape) :]))
+    graph.insert_before(node, pad)
+    node.replace_input_with(0, pad.outputs[0])
+
+
+def _positions(node: "ir.Node", size: Ints, pads: Ints) -> Ints:
+    before, after = pads[: len(size)], pads[len(size) :]
+    steps = zip(size, before, after, _steps(node))
+    return tuple((n + b + a - extent) // stride + 1 for n, b, a, (extent, stride) in steps)
+
+
+def _correct_shape(model: "ir.Model", node: "ir.Node", shape: Ints) -> None:
+    import onnx_ir as ir
+
+    if shape_of(node.outputs[0]) == shape:
+        return
+    behind = [node]
+    for reader in behind:
+        behind += [other for output in reader.outputs for other in output.consumers() if other not in behind]
+        for output in reader.outputs:
+            output.shape = None
+    for output in node.outputs:
+        output.shape = ir.Shape(shape) if output.name else None
+    infer_shapes(model)

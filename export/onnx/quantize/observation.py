@@ -26,7 +26,9 @@ class Observation:
     _counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2 * HALF_BINS, np.int64))
 
     def add(self, values: NDArray[Any]) -> None:
-        """See one batch (any shape, finite)."""
+        """See one batch (any shape, finite); nothing is seen of an empty one."""
+        if values.size == 0:
+            return
         low, high = float(values.min()), float(values.max())
         self.low, self.high = min(self.low, low), max(self.high, high)
         self._batches += 1
@@ -43,6 +45,8 @@ class Observation:
 
         The three range estimators of Krishnamoorthi 2018 (arXiv 1806.08342); all lie within the extremes.
         """
+        if not self._batches:
+            return 0.0, 0.0
         if estimator == "minmax" or not self._reach:
             return self.low, self.high
         if estimator == "average":

@@ -16,18 +16,11 @@ WEIGHTED = ("Conv", "ConvTranspose", "Gemm")
 BINARY = ("Add", "Sub", "Mul", "MatMul")
 UNARY = ("Relu", "Clip", "LeakyRelu", "HardSwish", "Sigmoid", "Softmax", "Tanh", "Identity")
 CARRYING = (  # the output keeps the grid of the first input
-    "MaxPool",
-    "AveragePool",
-    "GlobalAveragePool",
-    "Reshape",
-    "Flatten",
-    "Transpose",
-    "Squeeze",
-    "Unsqueeze",
-    "Pad",
-    "Slice",
-    "Resize",
+    *("MaxPool", "GlobalMaxPool", "ReduceMax", "ReduceMin", "AveragePool", "GlobalAveragePool", "Resize"),
+    *("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Pad", "Slice", "Gather"),
+    *("DepthToSpace", "SpaceToDepth"),
 )
+ROUNDING = ("AveragePool", "GlobalAveragePool", "Resize")  # of CARRYING: these compute new values
 INT8_OPS = (*WEIGHTED, *BINARY, *UNARY, *CARRYING, "Concat")
 FIXED = {"Sigmoid": UNIT, "Softmax": UNIT, "Tanh": SIGNED_UNIT}  # demanded by int8 kernels
 FUSING = (*WEIGHTED, "MatMul", "Add", "Sub", "Mul")  # their kernels clamp while they requantize
@@ -159,10 +152,13 @@ def _lonely(int8: "list[ir.Node]") -> "set[ir.Node]":
 
 
 def _neighbours(node: "ir.Node") -> "Iterator[ir.Node]":
+    """Who gives or takes the values of a carrier; where it only moves them, also who else reads its input's int8."""
     for value in data_inputs(node):
         producer = value.producer()
         if producer is not None:
             yield producer
+        if node.op_type in CARRYING and node.op_type not in ROUNDING:
+            yield from (reader for reader in value.consumers() if value in data_inputs(reader))
     yield from node.outputs[0].consumers()
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgewright.export.onnx.graph import add_initializer, constant, make
+from edgewright.export.onnx.graph import add_initializer, constant, drop_identities, make
 from edgewright.export.onnx.quantize.grid import HIGH, LOW, Grid, activation_grid, channel_scales, encode_weight
 from edgewright.export.onnx.quantize.plan import Plan, clip_bounds, data_inputs, weight_axis
 
@@ -98,7 +98,7 @@ def _insert_pair(graph: "ir.Graph", value: "ir.Value", grid: Grid) -> None:
         graph.insert_after(producer, [quantize, dequantize])
     for reader, index in readers:
         reader.replace_input_with(index, real)
-    for index in outputs:
+    for index in outputs if producer is not None else ():  # an input that is an output too passes as it is
         graph.outputs[index] = real
 
 
@@ -156,11 +156,9 @@ def _quantize_constant(value: "ir.Value", grid: Grid, plan: Plan) -> None:
 
 def _finish(model: "ir.Model") -> None:
     """Constants stay unshared: onnxruntime rewrites zero points by name and fails on one with two readers."""
-    from onnx_ir.passes.common import IdentityEliminationPass
-
     from edgewright.export.onnx.passes.dead_code import remove_dead_code
     from edgewright.export.onnx.passes.names import tidy_names
 
-    IdentityEliminationPass()(model)
+    drop_identities(model)
     remove_dead_code(model)
     tidy_names(model)

@@ -7,12 +7,12 @@ from typing import Literal
 import numpy as np
 
 from edgewright.data import Samples
-from edgewright.errors import BadInput
+from edgewright.errors import BadInput, BadModel
 from edgewright.export.onnx.file import contract_of, load_onnx, save_model
 from edgewright.export.onnx.quantize.calibrate import observe
 from edgewright.export.onnx.quantize.choose import choose_estimator
 from edgewright.export.onnx.quantize.observation import ESTIMATORS, Estimator
-from edgewright.export.onnx.quantize.plan import plan_int8
+from edgewright.export.onnx.quantize.plan import Plan, plan_int8
 from edgewright.export.onnx.quantize.qdq import observed_tensors
 from edgewright.export.steps import Job, Notes, step
 from edgewright.runtimes.artifact import Artifact
@@ -29,7 +29,7 @@ class QuantizeOptions:
     samples: int = 256
 
     def __post_init__(self) -> None:
-        if self.estimator not in ("auto", *ESTIMATORS) or self.samples < 1:
+        if self.estimator not in ("auto", *ESTIMATORS) or not isinstance(self.samples, int) or self.samples < 1:
             raise BadInput(f"{self}: estimator is auto, {', '.join(ESTIMATORS)}; samples at least 1")
 
 
@@ -48,7 +48,9 @@ def quantize(source: Artifact, out: Path, job: Job, options: QuantizeOptions) ->
     model = load_onnx(source.path)
     contract = contract_of(model)
     calibration, probes, origin = _split(job.calibration.first(options.samples), job.validation)
-    observed = observe(model, contract, observed_tensors(plan_int8(model)), calibration, job.progress)
+    plan = plan_int8(model)
+    _require_int8(plan, source.path)
+    observed = observe(model, contract, observed_tensors(plan), calibration, job.progress)
     candidates: tuple[Estimator, ...] = ESTIMATORS if options.estimator == "auto" else (options.estimator,)
     choice = choose_estimator(model, contract, observed, candidates, probes)
     save_model(choice.model, contract, out)
@@ -61,6 +63,12 @@ def quantize(source: Artifact, out: Path, job: Job, options: QuantizeOptions) ->
         "float_ops": choice.plan.float_ops(),
         "int8_share": round(choice.plan.int8_share, 4),
     }
+
+
+def _require_int8(plan: Plan, path: Path) -> None:
+    if not plan.int8:
+        rows = "\n".join(f"  {row['op']} ({row['node']}): {row['why']}" for row in plan.float_ops()[:20])
+        raise BadModel(f"{path}: no operator of it would run in int8; keep float32 or float16:\n{rows}")
 
 
 def _split(calibration: Samples, validation: Samples | None) -> tuple[Samples, Samples, str]:

@@ -15,6 +15,8 @@ def clip(b: NodeBuilder, x: Tensor, low: Tensor | None = None, high: Tensor | No
     kernel = KERNEL_OF_RANGE.get(bounds)
     if (kernel is not None and x.dtype == np.float32) or kernel in ("RELU", "RELU6"):
         return b.emit(str(kernel), [x])
+    if x.is_int8 and b.y.quantization is not None and not b.y.quantization.same(x.quantization):
+        x = b.emit("QUANTIZE", [x], to=b.temp("rescaled", b.y))
     needed = [(code, bound) for code, bound in zip(("MAXIMUM", "MINIMUM"), bounds) if np.isfinite(bound)]
     for position, (code, bound) in enumerate(needed):
         to = b.y if position == len(needed) - 1 else b.temp("clipped", b.y)

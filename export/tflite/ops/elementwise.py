@@ -35,7 +35,6 @@ BINARY = {
     "Less": "LESS",
     "LessOrEqual": "LESS_EQUAL",
     "Or": "LOGICAL_OR",
-    "PRelu": "PRELU",
     "Pow": "POW",
 }
 VARIADIC = {"Max": "MAXIMUM", "Min": "MINIMUM", "Sum": "ADD"}
@@ -61,6 +60,15 @@ def binary(b: NodeBuilder, a: Tensor, c: Tensor) -> Tensor:
     if b.op_type == "Pow" and (a.dtype != c.dtype or a.dtype == np.int64):
         b.refuse("operands of different or 64-bit types")
     return b.emit(BINARY[b.op_type], [a, c])
+
+
+@TFLITE.lower("PRelu")
+def prelu(b: NodeBuilder, x: Tensor, slope: Tensor) -> Tensor:
+    """XNNPACK reads one slope for each channel of the last axis, and beyond the constant where it holds fewer."""
+    _check_broadcast(b, x, slope)
+    if slope.data is not None and slope.shape[-1:] in ((), (1,)) and x.shape:
+        slope = b.constant(np.broadcast_to(slope.data, (*slope.shape[:-1], x.shape[-1])), slope.name)
+    return b.emit("PRELU", [x, slope])
 
 
 @TFLITE.lower(*VARIADIC)

@@ -22,9 +22,7 @@ def gemm(
     transB: int = 0,  # noqa: N803
 ) -> Tensor:
     if w.data is None or transA:
-        product = b.emit(
-            "BATCH_MATMUL", [a, w], {"adjX": bool(transA), "adjY": bool(transB)}, to=b.temp("product", b.y)
-        )
+        product = _batch_matmul(b, a, w, bool(transA), bool(transB), b.temp("product", b.y))
         return _scale_and_add(b, product, alpha, c, beta)
     channels = b.y.shape[-1]
     if c is None or (c.data is not None and c.data.size in (1, channels) and c.shape[:-1] in ((), (1,))):
@@ -56,7 +54,13 @@ def matmul(b: NodeBuilder, a: Tensor, w: Tensor) -> Tensor:
         b.refuse("an operand of rank 1")
     if max(len(a.shape), len(w.shape)) > 5:
         b.refuse("rank above 5")
-    return b.emit("BATCH_MATMUL", [a, w], {"adjX": False, "adjY": False})
+    return _batch_matmul(b, a, w, False, False, b.y)
+
+
+def _batch_matmul(b: NodeBuilder, a: Tensor, w: Tensor, adj_a: bool, adj_w: bool, to: Tensor) -> Tensor:
+    if w is a:  # XNNPACK draws a TRANSPOSE before it into the second operand, and then reads the first one wrongly
+        w = b.reshape(a, a.shape, b.temp("again", a))
+    return b.emit("BATCH_MATMUL", [a, w], {"adjX": adj_a, "adjY": adj_w}, to=to)
 
 
 def _fully_connected(

@@ -289,9 +289,17 @@ def test_before_after(case: str) -> None:
         np.testing.assert_allclose(after[name], value, rtol=2e-5, atol=2e-5)
 
 
+def test_two_outputs_of_one_value_keep_their_names() -> None:
+    model = parse("(float[4] x) => (float[4] a, float[4] b) { a = Relu(x) d = Dropout(a) b = Identity(d) }")
+    remove_no_ops(model)
+    assert ops(model) == ["Relu", "Identity"]
+    given = answers(model)
+    np.testing.assert_array_equal(given["a"], given["b"])
+
+
 def test_every_pass_has_a_test() -> None:
     named = {run.__name__ for run, _, _ in EXAMPLES.values()}
-    own_tests = {"inline_functions", "upgrade_opset", "infer_shapes", "require_static", "tidy_names"}
+    own_tests = {"place_windows", "inline_functions", "upgrade_opset", "infer_shapes", "require_static", "tidy_names"}
     assert {one.__name__ for one in PASSES} == named | own_tests
 
 

@@ -275,3 +275,27 @@ def test_further_operators_run_in_int8(body: str) -> None:
     _, plan, snr = quantized(body)
     assert plan.int8_share == 1.0
     assert snr > 30
+
+
+def test_what_only_moves_int8_values_stays_int8_and_onnxruntimes_exact_kernels_take_the_file() -> None:
+    body = "(float[1,2,6,6] x) => (float[1,2,3,3] p, float[1,2,6,6] y, float[1,2] m)"
+    model, plan, _ = quantized(
+        body + " <float two = {2}> { p = MaxPool<kernel_shape=[2,2], strides=[2,2]>(x) y = Mul(x, two)"
+        " g = GlobalMaxPool(x) m = Flatten(g) }"
+    )
+    assert plan.float_ops() == []
+    assert grid(model, "p") == grid(model, "m") == grid(model, "x_dequantized")
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    options.log_severity_level = 3
+    content = ir.to_proto(model).SerializeToString()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    feeds = feeds_for(model, 1)
+    for exact, plain in zip(session.run(None, dict(feeds)), run(model, feeds), strict=True):
+        np.testing.assert_allclose(exact, plain, atol=1e-6)
+
+
+def test_an_input_that_is_an_output_too_passes_as_it_is() -> None:
+    model, _, _ = quantized(f"{IMAGE} => (float[1,4,4,4] y, float[1,3,6,6] x) <{CONV}> {{ y = Conv(x, w, b) }}")
+    feeds = feeds_for(model)
+    np.testing.assert_array_equal(run(model, feeds)[1], feeds["x"])

@@ -18,7 +18,7 @@ from onnxruntime.quantization import (  # type: ignore[import-untyped]
 )
 
 from edgewright.data import Samples
-from edgewright.errors import BadData, BadInput
+from edgewright.errors import BadData, BadInput, BadModel
 from edgewright.export.onnx.file import contract_of, load_onnx
 from edgewright.export.onnx.quantize.choose import snr_db
 from edgewright.export.onnx.quantize.step import QuantizeOptions, quantize
@@ -170,3 +170,19 @@ def test_without_data_int8_is_refused(
 def test_options_are_checked() -> None:
     with pytest.raises(BadInput, match="estimator is auto, minmax, average, percentile"):
         QuantizeOptions("entropy")  # type: ignore[arg-type]
+    for samples_wanted in (0, "many", 2.5):
+        with pytest.raises(BadInput, match="samples at least 1"):
+            QuantizeOptions(samples=samples_wanted)  # type: ignore[arg-type]
+
+
+def test_a_model_that_would_stay_in_float_is_refused_with_the_reasons(tmp_path: Path) -> None:
+    text = (
+        '<ir_version: 10, opset_import: ["" : 21]> agraph (float[1,4] x) => (float[1,8] y)'
+        "{ [pair] p = Concat<axis=1>(x, x) [up] y = Exp(p) }"
+    )
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "in.onnx")
+    job = Job(Samples({"x": np.ones((4, 4), np.float32)}))
+    with pytest.raises(
+        BadModel, match=r"(?s)no operator .* in int8.*Concat \(pair\): no int8 neigh.*Exp \(up\): no int8"
+    ):
+        quantize(artifact_at(tmp_path / "in.onnx"), tmp_path / "out.onnx", job, QuantizeOptions())
