@@ -15,6 +15,7 @@ from edgewright.export.hop import Hop, Verdict
 from edgewright.export.pipeline import Pipeline
 from edgewright.progress import Progress
 from edgewright.runtimes.artifact import artifact_at
+from edgewright.runtimes.module import require_torch
 from edgewright.runtimes.module.preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def start_module(
     name: str = "original",
 ) -> Hop:
     """The module that the user's factory gives, saved once. Without example inputs the first sample is one."""
+    require_torch()
     import torch
 
     from edgewright.runtimes.module import factory as factories

@@ -27,10 +27,10 @@ SENTINEL = 0xDEADBEEF
 
 def load_spec(package: Path) -> tuple[Any, Path]:
     """The model message of an `.mlpackage` and the folder that its weight paths are relative to. Raises BadModel."""
+    file = _root_file(package)
+    spec = _messages("Model_pb2").Model()  # first: it says so when coremltools, which brings protobuf, is missing
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-    file = _root_file(package)
-    spec = _messages("Model_pb2").Model()
     try:
         spec.ParseFromString(file.read_bytes())
     except (DecodeError, OSError) as error:

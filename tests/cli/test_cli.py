@@ -233,3 +233,20 @@ def test_a_torch_artifact_has_no_operators_yet(call, tmp_path):
     )  # batch statistics too
     code, out, _ = call("inspect", tmp_path / "out" / "original.torch")
     assert code == 0 and "operators are known once it is exported" in out
+
+
+def test_without_torch_a_module_asks_for_the_extra(call, monkeypatch, tmp_path):
+    monkeypatch.setattr("edgewright.runtimes.module.find_spec", lambda _name: None)
+    code, _, err = call("convert", "net.py:net", tmp_path / "x.onnx", "--store", tmp_path / "store")
+    assert code == 2 and "a PyTorch module as source needs 'torch': pip install 'edgewright[torch]'" in err
+
+
+def test_without_coremltools_a_package_asks_for_the_extra(call, monkeypatch, tmp_path):
+    (tmp_path / "x.mlpackage" / "Data" / "com.apple.CoreML").mkdir(parents=True)
+    (tmp_path / "x.mlpackage" / "Data" / "com.apple.CoreML" / "model.mlmodel").write_bytes(b"")
+    manifest = {"itemInfoEntries": {"1": {"path": "com.apple.CoreML/model.mlmodel"}}, "rootModelIdentifier": "1"}
+    (tmp_path / "x.mlpackage" / "Manifest.json").write_text(json.dumps(manifest))
+    monkeypatch.setattr("edgewright.runtimes.read.mil_proto.PACKAGE", "_nowhere")
+    monkeypatch.setattr("edgewright.runtimes.read.mil_proto.importlib.util.find_spec", lambda _name: None)
+    code, _, err = call("inspect", tmp_path / "x.mlpackage")
+    assert code == 2 and "reading a Core ML package needs 'coremltools': pip install 'edgewright[coreml]'" in err

@@ -31,7 +31,7 @@ def load(path: Path | str, *, threads: int = 1, runtime: str | None = None, trus
 
     Raises Error where nothing here runs the file, saying why; NotTrusted for torch artifacts without `trust`.
     """
-    artifact = open_artifact(path, trust=trust)
+    artifact = artifact_at(Path(path), trusted=trust)  # what precision it is need not be known to run it
     chosen, why = pick(artifact.spec.format, runtime)
     if chosen is None:
         raise Error(f"{path} cannot run here: {why}")

@@ -10,6 +10,7 @@ from edgewright.devices.device import device, devices
 from edgewright.devices.spec import Format, Precision, Spec
 from edgewright.errors import BadData, BadInput, nearest
 from edgewright.recipe import BUILT, Recipe, read_recipe
+from edgewright.runtimes.module import require_torch
 from edgewright.runtimes.read import read
 
 WITHOUT_DATA = (Precision.FLOAT32, Precision.FLOAT16)
@@ -80,6 +81,7 @@ def _first_input(model: str, trust: bool) -> tuple[tuple[int | None, ...] | None
     if path.suffix == ".onnx":
         info = read(path).contract.inputs[0]
         return info.shape, info.name
+    require_torch()
     from edgewright.runtimes.module import factory
     from edgewright.runtimes.module.folder import load_module
 
