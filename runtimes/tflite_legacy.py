@@ -1,15 +1,14 @@
 """tflite-runtime: the older interpreter that Raspberry Pi systems carry; its wheels need numpy 1."""
 
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
-from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from edgewright.devices.spec import Format
 from edgewright.runtimes.artifact import Artifact
-from edgewright.runtimes.tflite_session import Interpreter, TfliteSession
+from edgewright.runtimes.tflite_session import TfliteSession, open_interpreter
 
 
 class TfliteRuntime:
@@ -28,20 +27,7 @@ class TfliteRuntime:
         return version("tflite-runtime")
 
     def load(self, artifact: Artifact, threads: int = 1) -> TfliteSession:
-        return TfliteSession(artifact.path, threads, _interpreter)
-
-
-def _interpreter(path: Path, threads: int, keep_inner: bool) -> Interpreter:
-    from tflite_runtime import interpreter as tflite  # type: ignore[import-untyped]
-
-    kinds = tflite.OpResolverType
-    made = tflite.Interpreter(
-        model_path=str(path),
-        num_threads=threads,
-        experimental_op_resolver_type=kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES if keep_inner else kinds.AUTO,
-        experimental_preserve_all_tensors=keep_inner,
-    )
-    return cast(Interpreter, made)
+        return TfliteSession(artifact.path, threads, partial(open_interpreter, "tflite_runtime"))
 
 
 RUNTIME = TfliteRuntime()

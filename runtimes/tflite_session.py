@@ -1,8 +1,9 @@
 """A session on the interpreter that ai-edge-litert and tflite-runtime share."""
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,22 @@ class Interpreter(Protocol):
 
 Make = Callable[[Path, int, bool], Interpreter]
 """(path, threads, keep every inner tensor) → an interpreter."""
+
+
+def open_interpreter(package: str, path: Path, threads: int, keep_inner: bool) -> Interpreter:
+    """An interpreter of `ai_edge_litert` or `tflite_runtime`: the same interface by two names.
+
+    With `keep_inner` inner tensors stay readable, which delegates would not allow.
+    """
+    module = importlib.import_module(f"{package}.interpreter")
+    kinds = module.OpResolverType
+    made = module.Interpreter(
+        model_path=str(path),
+        num_threads=threads,
+        experimental_op_resolver_type=kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES if keep_inner else kinds.AUTO,
+        experimental_preserve_all_tensors=keep_inner,
+    )
+    return cast(Interpreter, made)
 
 
 class TfliteSession:
