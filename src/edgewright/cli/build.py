@@ -66,10 +66,14 @@ def command(
 
 
 def show(built: "Build") -> None:
-    from edgewright.api.result import file_name, shown
+    from edgewright.api.result import shown
 
     table("", HEADS, [_row(built, hop) for hop in shown(built.hops)])
-    print("top-1: same answer as the original; SNR: against the parent; latency, RAM: measured here")
+    timed = any(not isinstance(timing, str) for timing in built.timings.values())
+    print(
+        "top-1: same answer as the original; SNR: against the parent"
+        + ("; latency, RAM: measured here" if timed else "")
+    )
     print()
     verdicts = {(fit.device, hop.name): str(fit.verdict) for hop, fit in built.fits}
     exported = list(dict.fromkeys(hop.name for hop, _ in built.fits))
@@ -77,10 +81,7 @@ def show(built: "Build") -> None:
     table("", ["fits?", *devices], [(name, *(verdicts[device, name] for device in devices)) for name in exported])
     print()
     for device, hop in built.best.items():
-        print(
-            f"{device}: "
-            + (f"ship {file_name(hop)} ({bytes_text(hop.artifact.size_bytes)})" if hop else "nothing fits")
-        )
+        print(f"{device}: {_advice(hop)}")
     for spec, why in built.plan.blocked.items():
         print(f"not built: {spec}: {why}")
     for reason in dict.fromkeys(hop.verdict.unverified for hop in built.hops if hop.verdict.unverified):
@@ -92,6 +93,15 @@ def show(built: "Build") -> None:
         f"\n{built.out}: {len(built.hops)} artifacts, manifest.json, report.html in {built.seconds:.1f} s "
         f"({made} made, {len(built.hops) - made} from the store)"
     )
+
+
+def _advice(hop: "Hop | None") -> str:
+    from edgewright.api.result import file_name
+
+    if hop is None:
+        return "nothing fits"
+    proof = ", its answers unverified here" if hop.verdict.unverified else ""
+    return f"ship {file_name(hop)} ({bytes_text(hop.artifact.size_bytes)}{proof})"
 
 
 def _row(built: "Build", hop: "Hop") -> tuple[str, ...]:
