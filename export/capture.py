@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from edgewright.errors import BadModel
 from edgewright.export.lowering import INTERNAL_OPSET
 from edgewright.export.onnx.file import check_finite, save_model
+from edgewright.export.onnx.quiet import quiet
 from edgewright.export.onnx.simplify import simplify
 from edgewright.export.steps import Job, NoOptions, Notes, step
 from edgewright.runtimes.artifact import Artifact
@@ -98,16 +98,11 @@ def _explain(module: "torch.nn.Module", error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back what torch's exporter says of packages and of its own deprecations."""
-    talkers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch.fx")]
-    levels = [talker.level for talker in talkers]
-    for talker in talkers:
-        talker.setLevel(logging.ERROR)
-    try:
-        # What it prints of the graphs it traced helps nobody; what comes out is verified.
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for talker, level in zip(talkers, levels, strict=True):
-            talker.setLevel(level)
+    """Hold back what torch's exporter says of packages, of its own deprecations and of the graphs that it traced.
+
+    It helps nobody, and what comes out is verified.
+    """
+    loggers = quiet("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch.fx")
+    with loggers, warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield

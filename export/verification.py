@@ -12,7 +12,7 @@ from edgewright.export.hop import Hop, Verdict
 from edgewright.export.verify import Limit, fidelity, first_bad_tensor, limit_for, shortfalls
 from edgewright.progress import Progress
 from edgewright.runtimes.artifact import Artifact
-from edgewright.runtimes.runtime import pick, run_samples
+from edgewright.runtimes.runtime import batch_of, call_inputs, pick, run_samples
 
 Outputs = dict[str, NDArray[Any]]
 PROBES = 16
@@ -79,11 +79,9 @@ class Verifier:
             runtime, _ = pick(artifact.spec.format)
             assert runtime is not None
             session = runtime.load(artifact)
-            batch = session.contract.inputs[0].shape[0] or 1
+            batch = batch_of(session.contract, 1)
             start = worst // batch * batch
-            inner.append(
-                session.intermediates({name: array[start : start + batch] for name, array in samples.inputs.items()})
-            )
+            inner.append(session.intermediates(call_inputs(session.contract, samples.inputs, start, batch)))
         bad = first_bad_tensor(inner[0], inner[1], limit.snr_db)
         if bad is None:
             return f"; worst sample {worst}; no inner tensor of the same name is off"
@@ -94,6 +92,7 @@ def _probes(original: Artifact) -> Samples:
     runtime, why = pick(original.spec.format)
     if runtime is None:
         raise BadData(f"without data the original must run here to be verified, and cannot: {why}")
-    inputs = runtime.load(original).contract.inputs
-    batch = inputs[0].shape[0] or 1
-    return synthetic({info.name: (info.shape, info.dtype) for info in inputs}, count=PROBES * batch)
+    contract = runtime.load(original).contract
+    per_sample = () if contract.is_batched else (None,)
+    shapes = {info.name: ((*per_sample, *info.shape), info.dtype) for info in contract.inputs}
+    return synthetic(shapes, count=PROBES * batch_of(contract, 1))

@@ -74,6 +74,15 @@ class Contract:
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
 
+    @property
+    def is_batched(self) -> bool:
+        """Whether the first axis of every input counts samples: all have one, of the same length.
+
+        Otherwise a sample is all that one call takes, and sample arrays have one axis more than the inputs.
+        """
+        firsts = {info.shape[:1] for info in self.inputs}
+        return len(firsts) == 1 and firsts != {()}
+
     def check_names(self, inputs: Collection[str], outputs: Collection[str], path: Path) -> None:
         """Raises BadModel unless the contract names every input of the file at `path`, and outputs that it has."""
         wrong = sorted({info.name for info in self.inputs} ^ set(inputs))

@@ -84,23 +84,37 @@ def pick(format_: Format, name: str | None = None) -> tuple[Runtime | None, str]
 def run_samples(
     session: Session, inputs: Arrays, progress: Progress | None = None, label: str = "run"
 ) -> dict[str, NDArray[Any]]:
-    """Run every sample (first axis) and stack the outputs; a model with a fixed batch is fed batch by batch.
+    """Run every sample (first axis) and join the outputs; a model with a fixed batch is fed batch by batch.
 
     Raises BadData when the sample count is not a multiple of the model's batch, or a name is missing.
     """
-    missing = [info.name for info in session.contract.inputs if info.name not in inputs]
+    contract = session.contract
+    missing = [info.name for info in contract.inputs if info.name not in inputs]
     if missing:
         raise BadData(f"the data has no array for input(s) {missing}; it has {sorted(inputs)}")
-    wanted = {
-        info.name: np.asarray(inputs[info.name]).astype(info.dtype, copy=False) for info in session.contract.inputs
-    }
+    wanted = {info.name: np.asarray(inputs[info.name]).astype(info.dtype, copy=False) for info in contract.inputs}
     count = min(len(array) for array in wanted.values())
-    batch = session.contract.inputs[0].shape[0] or count
+    batch = batch_of(contract, count)
     if count == 0 or count % batch:
         raise BadData(f"{count} samples do not fill batches of {batch}")
     pieces: list[dict[str, NDArray[Any]]] = []
     with (progress or Silent()).task(label, count) as advance:
         for start in range(0, count, batch):
-            pieces.append(session.run({name: array[start : start + batch] for name, array in wanted.items()}))
+            pieces.append(session.run(call_inputs(contract, wanted, start, batch)))
             advance(batch)
-    return {info.name: np.concatenate([piece[info.name] for piece in pieces]) for info in session.contract.outputs}
+    joined = {}
+    for info in contract.outputs:
+        join = np.concatenate if contract.is_batched and info.shape else np.stack
+        joined[info.name] = join([piece[info.name] for piece in pieces])
+    return joined
+
+
+def batch_of(contract: Contract, count: int) -> int:
+    """How many of `count` samples one call takes."""
+    return (contract.inputs[0].shape[0] or count) if contract.is_batched else 1
+
+
+def call_inputs(contract: Contract, inputs: Arrays, start: int, batch: int) -> dict[str, NDArray[Any]]:
+    """What one call takes of the samples from `start` on."""
+    rows = slice(start, start + batch) if contract.is_batched else start
+    return {info.name: inputs[info.name][rows] for info in contract.inputs}

@@ -321,3 +321,37 @@ def test_what_a_recipe_cannot_ask_for(project, tmp_path):
     recipe.write_text('model = "net.onnx"\ndevices = ["nrf5340"]\n[train]\nepochs = 1\n')
     with pytest.raises(BadInput, match=r"change a torch module: name its factory .*; training and fine"):
         edgewright.build(recipe=recipe, out=tmp_path / "out", store=project / "store")
+
+
+STATES = '''
+import torch
+from torch import nn
+
+class Cell(nn.Module):
+    """A step of a filter: a frame, a state of another length, and a scalar gain."""
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Linear(4, 4)
+    def forward(self, frame, state, gain):
+        return {"y": self.mix(frame) * gain, "next": state * 0.5 + frame.sum()}
+
+def cell():
+    return Cell(), {"frame": torch.zeros(1, 4), "state": torch.zeros(3, 2), "gain": torch.tensor(1.0)}
+'''
+
+
+@pytest.mark.parametrize(("name", "precision"), [("m.onnx", "float16"), ("m.tflite", "float32"), ("m.tflite", "int8")])
+def test_inputs_that_share_no_batch_are_fed_whole(project, tmp_path, name, precision):
+    (tmp_path / "cell.py").write_text(STATES)
+    generator = np.random.default_rng(0)
+    frames, states = (generator.standard_normal((64, *shape)).astype(np.float32) for shape in ((1, 4), (3, 2)))
+    np.savez(tmp_path / "d.npz", frame=frames, state=states, gain=np.linspace(0.5, 2, 64, dtype=np.float32))
+    words = {"data": str(tmp_path / "d.npz")} if precision == "int8" else {}
+    done = edgewright.convert(
+        f"{tmp_path}/cell.py:cell", tmp_path / name, precision=precision, store=project / "store", **words
+    )
+    assert done.hop.verdict.vs_original.snr_db > (20 if precision == "int8" else 40)
+    answers = edgewright.run(tmp_path / name, str(tmp_path / "d.npz"))
+    assert answers["y"].shape == (64, 1, 4) and answers["next"].shape == (64, 3, 2)
+    expected = states * 0.5 + frames.sum((1, 2))[:, None, None]
+    assert np.abs(answers["next"] - expected).mean() < (0.03 if precision == "int8" else 0.003)

@@ -21,6 +21,7 @@ from edgewright.export.onnx.passes.sharing import share_initializers
 from edgewright.export.onnx.passes.transposes import merge_transposes
 from edgewright.export.onnx.passes.upgrade import upgrade_opset
 from edgewright.export.onnx.passes.windows import place_windows
+from edgewright.export.onnx.quiet import quiet
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -60,9 +61,10 @@ def simplify(model: "ir.Model") -> tuple["ir.Model", dict[str, int]]:
 
     names = _io_names(model)
     counts: dict[str, int] = {}
-    for simplification in PASSES:
-        name = simplification.__name__
-        counts[name] = counts.get(name, 0) + simplification(model)
+    with quiet("onnx_ir", "onnxscript"):  # what they cannot infer, `require_static` names
+        for simplification in PASSES:
+            name = simplification.__name__
+            counts[name] = counts.get(name, 0) + simplification(model)
     try:
         onnx.checker.check_model(ir.to_proto(model))
     except onnx.checker.ValidationError as error:

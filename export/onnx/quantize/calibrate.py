@@ -11,6 +11,7 @@ from edgewright.errors import BadData
 from edgewright.export.onnx.quantize.observation import Observation
 from edgewright.progress import Progress
 from edgewright.runtimes.contract import Contract
+from edgewright.runtimes.runtime import batch_of, call_inputs
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -63,18 +64,22 @@ def batches(contract: Contract, samples: Samples) -> Iterator[Arrays]:
         array = samples.inputs.get(info.name)
         if array is None:
             problems.append(f"no array for input {info.name!r} (it has {sorted(samples.inputs)})")
-        elif array.ndim != len(info.shape) or any(n not in (None, m) for n, m in zip(info.shape[1:], array.shape[1:])):
+        elif not _fits(info.shape[1:] if contract.is_batched else info.shape, array.shape[1:]):
             problems.append(f"{info.name!r} has shape {array.shape}, the model wants {info.shape}")
         elif array.dtype.kind == "f" and not np.isfinite(array).all():
             problems.append(f"{info.name!r} holds NaN or infinity")
-    size = contract.inputs[0].shape[0] or 1 if contract.inputs else 1
+    size = batch_of(contract, 1)
     if len(samples) < size:
         problems.append(f"{len(samples)} samples do not fill one batch of {size}")
     if problems:
         raise BadData(f"{samples.origin}: " + "; ".join(problems))
     for start in range(0, len(samples) - size + 1, size):
-        rows = slice(start, start + size)
-        yield {info.name: samples.inputs[info.name][rows].astype(info.dtype) for info in contract.inputs}
+        call = call_inputs(contract, samples.inputs, start, size)
+        yield {info.name: np.asarray(call[info.name]).astype(info.dtype) for info in contract.inputs}
+
+
+def _fits(wanted: tuple[int | None, ...], given: tuple[int, ...]) -> bool:
+    return len(wanted) == len(given) and all(n in (None, m) for n, m in zip(wanted, given))
 
 
 def _check_finite(values: Arrays) -> None:

@@ -1,5 +1,7 @@
 """Files that others made: onnx's own example models answer as recorded after the import."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -110,3 +112,14 @@ def test_importing_twice_changes_nothing(tmp_path: Path) -> None:
     import_onnx(case, tmp_path / "a.onnx")
     import_onnx(tmp_path / "a.onnx", tmp_path / "b.onnx")
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_a_refusal_is_a_sentence_without_the_libraries_own_tracebacks(tmp_path: Path) -> None:
+    """In a process of its own: logging without a handler writes to stderr only there."""
+    case = EXAMPLES / "simple" / "test_sequence_model1" / "model.onnx"
+    words = ["-m", "edgewright", "convert", case, tmp_path / "x.tflite", "--store", tmp_path / "store"]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "SequenceAt" in done.stderr and "sequences and optionals cannot be compiled ahead" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "x.tflite").exists()

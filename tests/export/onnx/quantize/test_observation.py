@@ -58,3 +58,12 @@ def test_memory_does_not_grow() -> None:
         sizes.add(observation._counts.nbytes)
     assert sizes == {2 * 2048 * 8}
     assert observation._counts.sum() == sum(range(1, 200))
+
+
+def test_an_empty_tensor_adds_nothing() -> None:
+    seen, empty = Observation(), np.zeros((1, 0, 3), np.float32)
+    seen.add(empty)
+    assert [seen.range(estimator) for estimator in ("minmax", "average", "percentile")] == [(0.0, 0.0)] * 3
+    seen.add(np.array([-1.0, 2.0], np.float32))
+    seen.add(empty)
+    assert seen.range("minmax") == seen.range("average") == (-1.0, 2.0)
