@@ -35,10 +35,11 @@ SAME_PRECISION = {Precision.INT8: Limit(25.0, 0.98)}
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Against a reference, over all outputs. Higher is better, but for `max_abs`.
+    """Against a reference. Higher is better, but for `max_abs`, the largest difference over all outputs.
 
-    `snr_db` = 10 log10(Σ reference² / Σ (candidate - reference)²), infinity when equal; `top1_agreement` and `accuracy`
-    are fractions for outputs that look like class scores [n, classes], else None. `synthetic`: random probes, not data.
+    `snr_db` is 10 log10(Σ reference² / Σ (candidate - reference)²) of the worst output, infinity when all are equal.
+    `top1_agreement` and `accuracy` are fractions for a first output that looks like class scores [n, classes], else
+    None. `synthetic`: random probes, not data.
     """
 
     samples: int
@@ -49,11 +50,13 @@ class Fidelity:
     synthetic: bool
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"snr_db": "inf" if np.isinf(self.snr_db) else self.snr_db}
+        """What JSON has no number for (infinity of either sign, NaN) stands as text."""
+        figures = {"snr_db": self.snr_db, "max_abs": self.max_abs}
+        return asdict(self) | {name: value if np.isfinite(value) else str(value) for name, value in figures.items()}
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "Fidelity":
-        return cls(**{**raw, "snr_db": float(raw["snr_db"])})
+        return cls(**{**raw, "snr_db": float(raw["snr_db"]), "max_abs": float(raw["max_abs"])})
 
 
 def fidelity(reference: Outputs, candidate: Outputs, samples: Samples) -> Fidelity:
@@ -61,28 +64,28 @@ def fidelity(reference: Outputs, candidate: Outputs, samples: Samples) -> Fideli
     _check(reference, candidate)
     truth = {name: np.asarray(array, np.float64) for name, array in reference.items()}
     answer = {name: np.asarray(candidate[name], np.float64) for name in truth}
-    noise = sum(float(np.sum((answer[name] - truth[name]) ** 2)) for name in truth)
-    signal = sum(float(np.sum(array**2)) for array in truth.values())
     scores = next(iter(truth))
     ranked = truth[scores].ndim == 2 and truth[scores].shape[1] > 1
     top = answer[scores].argmax(1) if ranked else None
     return Fidelity(
         samples=len(samples),
         max_abs=max(float(np.max(np.abs(answer[name] - truth[name]))) for name in truth),
-        snr_db=snr_db(signal, noise),
+        snr_db=min(snr_db(truth[name], answer[name]) for name in truth),
         top1_agreement=None if top is None else float(np.mean(top == truth[scores].argmax(1))),
         accuracy=None if top is None or samples.labels is None else float(np.mean(top == samples.labels)),
         synthetic=samples.origin == "synthetic",
     )
 
 
-def snr_db(signal: float, noise: float) -> float:
+def snr_db(reference: NDArray[Any], answer: NDArray[Any]) -> float:
     """10 log10(signal / noise); infinity without noise, -infinity when the answer is not finite."""
+    truth = np.asarray(reference, np.float64)
+    noise = float(np.sum((np.asarray(answer, np.float64) - truth) ** 2))
     if not np.isfinite(noise):
         return float("-inf")
     if noise == 0:
         return float("inf")
-    return float(10 * np.log10(max(signal, 1e-300) / noise))
+    return float(10 * np.log10(max(float(np.sum(truth**2)), 1e-300) / noise))
 
 
 def limit_for(child: Precision, parent: Precision) -> Limit | None:
@@ -113,20 +116,17 @@ def first_bad_tensor(reference: Outputs, candidate: Outputs, floor_db: float) ->
     for name, array in reference.items():
         if name not in candidate or array.size != candidate[name].size or array.dtype.kind != "f":
             continue
-        truth = array.astype(np.float64)
-        noises = [float(np.sum((order - truth) ** 2)) for order in _orders(candidate[name], truth.shape)]
-        measured = snr_db(float(np.sum(truth**2)), min(noises)) if noises else float("-inf")
+        measured = max(snr_db(array, order) for order in _orders(candidate[name], array.shape))
         if measured < floor_db:
             return name, measured
     return None
 
 
-def _orders(array: NDArray[Any], shape: tuple[int, ...]) -> list[NDArray[np.float64]]:
+def _orders(array: NDArray[Any], shape: tuple[int, ...]) -> list[NDArray[Any]]:
     """`array` as it stands, and read as channels-last."""
-    values = array.astype(np.float64)
-    readings = [values.reshape(shape)]
+    readings = [array.reshape(shape)]
     if len(shape) > 2:
-        readings.append(np.moveaxis(values.reshape(shape[0], *shape[2:], shape[1]), -1, 1))
+        readings.append(np.moveaxis(array.reshape(shape[0], *shape[2:], shape[1]), -1, 1))
     return readings
 
 

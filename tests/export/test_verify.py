@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -31,7 +33,15 @@ def test_equal_answers_and_json_round_trip():
 def test_an_answer_that_is_not_finite_never_passes():
     found = fidelity(TRUTH, {"y": np.full((4, 3), np.nan, np.float32)}, SAMPLES)
     assert found.snr_db == float("-inf")
+    text = json.dumps(found.to_json(), allow_nan=False)
+    assert Fidelity.from_json(json.loads(text)).snr_db == float("-inf")
     assert len(shortfalls(found, LIMITS[Precision.INT8])) == 2
+
+
+def test_the_worst_output_counts_and_a_large_one_hides_nothing():
+    truth = {"large": np.full((4, 2, 2), 1000.0), "small": np.ones((4, 2, 2))}
+    found = fidelity(truth, {"large": truth["large"], "small": truth["small"] * 1.1}, SAMPLES)
+    assert found.snr_db == pytest.approx(20)
 
 
 def test_outputs_without_classes_have_no_top1():

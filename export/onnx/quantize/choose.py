@@ -12,10 +12,14 @@ from edgewright.export.onnx.quantize.calibrate import batches, open_session
 from edgewright.export.onnx.quantize.observation import Estimator, Observation
 from edgewright.export.onnx.quantize.plan import Plan, plan_int8
 from edgewright.export.onnx.quantize.qdq import insert_qdq
+from edgewright.export.verify import snr_db
 from edgewright.runtimes.contract import Contract
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+EXACT_DB = 200.0
+"""What stands on record for equal answers: JSON has no infinity."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,11 @@ def choose_estimator(
     snr: dict[Estimator, float] = {}
     for estimator in candidates:
         made[estimator] = quantized_copy(model, {name: seen.range(estimator) for name, seen in observed.items()})
-        snr[estimator] = snr_db(reference, _answers(made[estimator][0], contract, probes))
+        answers = _answers(made[estimator][0], contract, probes)
+        snr[estimator] = min(map(snr_db, reference, answers))
     best = max(candidates, key=lambda estimator: snr[estimator])  # the first among equals
-    return Choice(*made[best], best, {name: round(value, 2) for name, value in snr.items()})
+    shown: dict[str, float] = {name: round(min(value, EXACT_DB), 2) for name, value in snr.items()}
+    return Choice(*made[best], best, shown)
 
 
 def quantized_copy(model: "ir.Model", ranges: Mapping[str, tuple[float, float]]) -> tuple["ir.Model", Plan]:
@@ -52,16 +58,6 @@ def quantized_copy(model: "ir.Model", ranges: Mapping[str, tuple[float, float]])
     plan = plan_int8(copy)
     insert_qdq(copy, plan, ranges)
     return copy, plan
-
-
-def snr_db(reference: Sequence[NDArray[Any]], answers: Sequence[NDArray[Any]]) -> float:
-    """10·log₁₀(signal energy / error energy) of the worst output, at most 200."""
-    ratios = []
-    for wanted, given in zip(reference, answers, strict=True):
-        signal = float(np.sum(np.square(wanted, dtype=np.float64)))
-        noise = float(np.sum(np.square(np.subtract(wanted, given, dtype=np.float64))))
-        ratios.append(10 * np.log10(max(signal, 1e-30) / max(noise, 1e-30)))
-    return float(np.clip(min(ratios), -200, 200))
 
 
 def _answers(model: "ir.Model", contract: Contract, samples: Samples) -> list[NDArray[Any]]:

@@ -65,7 +65,7 @@ def quantized(body: str) -> tuple[ir.Model, Plan, float]:
     names = observed_tensors(plan_int8(model))
     observed = observe(model, contract_of(model), names, Samples(feeds), Silent())
     int8, plan = quantized_copy(model, {name: seen.range("minmax") for name, seen in observed.items()})
-    return int8, plan, snr_db(wanted, run(int8, feeds))
+    return int8, plan, min(map(snr_db, wanted, run(int8, feeds)))
 
 
 def ops(model: ir.Model) -> Counter[str]:

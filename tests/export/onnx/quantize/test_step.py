@@ -20,9 +20,9 @@ from onnxruntime.quantization import (  # type: ignore[import-untyped]
 from edgewright.data import Samples
 from edgewright.errors import BadData, BadInput, BadModel
 from edgewright.export.onnx.file import contract_of, load_onnx
-from edgewright.export.onnx.quantize.choose import snr_db
 from edgewright.export.onnx.quantize.step import QuantizeOptions, quantize
 from edgewright.export.steps import Job
+from edgewright.export.verify import snr_db
 from edgewright.runtimes.artifact import artifact_at
 from tests.models import NETWORKS, samples
 
@@ -66,7 +66,7 @@ def test_fidelity(made: tuple[str, Path, Path, dict[str, Any]], tmp_path: Path) 
     name, source, out, _ = made
     probes = samples(name, 64, seed=3).numpy()
     wanted, ours = run(source, probes), run(out, probes)
-    assert snr_db([wanted], [ours]) > LEAST_DB[name]
+    assert snr_db(wanted, ours) > LEAST_DB[name]
     quantize_static(
         str(source),
         str(tmp_path / "peer.onnx"),
@@ -77,7 +77,7 @@ def test_fidelity(made: tuple[str, Path, Path, dict[str, Any]], tmp_path: Path) 
         weight_type=QuantType.QInt8,
     )
     peer = run(tmp_path / "peer.onnx", probes)
-    assert snr_db([wanted], [ours]) > snr_db([wanted], [peer]) - 1.5
+    assert snr_db(wanted, ours) > snr_db(wanted, peer) - 1.5
 
 
 def test_fused_int8_kernels_agree_with_the_graph_as_written(made: tuple[str, Path, Path, dict[str, Any]]) -> None:
@@ -85,7 +85,7 @@ def test_fused_int8_kernels_agree_with_the_graph_as_written(made: tuple[str, Pat
     name, source, out, _ = made
     probes = samples(name, 8, seed=3).numpy()
     plain, fused = run(out, probes), run(out, probes, optimize=True)
-    assert abs(snr_db([run(source, probes)], [plain]) - snr_db([run(source, probes)], [fused])) < 1
+    assert abs(snr_db(run(source, probes), plain) - snr_db(run(source, probes), fused)) < 1
     proto = onnx.load(out)
     scale = next(t for t in proto.graph.initializer if t.name == proto.graph.node[-1].input[1])
     steps = np.abs(plain - fused) / numpy_helper.to_array(scale)
