@@ -3,10 +3,12 @@
 import ast
 import hashlib
 import importlib.util
+import platform
 from functools import cache
 from pathlib import Path
 
 PACKAGE = "edgewright"
+_CPUINFO = Path("/proc/cpuinfo")
 
 
 @cache
@@ -16,6 +18,14 @@ def source_digest(module: str) -> str:
     for name, file in sorted(sources(module).items()):
         total.update(name.encode() + b"\0" + file.read_bytes())
     return total.hexdigest()
+
+
+@cache
+def cpu_digest() -> str:
+    """Of the processor's architecture and instruction sets: runtimes choose kernels, hence roundings, by them."""
+    lines = _CPUINFO.read_text().splitlines() if _CPUINFO.exists() else []
+    flags = sorted({line.partition(":")[2].strip() for line in lines if line.lower().startswith(("flags", "features"))})
+    return hashlib.sha256(" ".join([platform.machine(), *flags]).encode()).hexdigest()
 
 
 def sources(module: str) -> dict[str, Path]:

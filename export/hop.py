@@ -1,11 +1,14 @@
 """One artifact of a build: where it is, how it was made, and how it answers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edgewright.export.verify import Fidelity
 from edgewright.runtimes.artifact import Artifact
+
+ORIGINS = ("start", "train")
+"""The steps whose result is what the user brought."""
 
 
 @dataclass(frozen=True)
@@ -50,3 +53,8 @@ class Hop:
     from_store: bool
     seconds: float
     verdict: Verdict
+
+
+def original_of(hops: Sequence[Hop]) -> Hop:
+    """What the user brought, after training: all others are compared with it."""
+    return [hop for hop in hops if hop.step in ORIGINS][-1]

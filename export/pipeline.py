@@ -1,6 +1,5 @@
 """The road of one build: each hop comes from the store or is made, then is verified."""
 
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,8 +8,8 @@ from typing import Any
 from edgewright.data import Samples
 from edgewright.devices.spec import Spec
 from edgewright.errors import BadModel
-from edgewright.export.fingerprint import source_digest
-from edgewright.export.hop import Hop, Verdict
+from edgewright.export.fingerprint import cpu_digest, source_digest
+from edgewright.export.hop import ORIGINS, Hop, Verdict, original_of
 from edgewright.export.planner import Plan
 from edgewright.export.steps import Job, Step
 from edgewright.export.store import Entry, Store
@@ -18,7 +17,6 @@ from edgewright.export.verification import Verifier
 from edgewright.progress import Progress
 from edgewright.runtimes.artifact import Artifact, digest_of
 
-CALIBRATION_SAMPLES = 256
 Write = Callable[[Path], Mapping[str, Any]]
 
 
@@ -59,7 +57,7 @@ class Pipeline:
             module=step.module,
             options=settings,
             tools=step.tools(),
-            depends={"data": _data_key(job), "cpu": platform.machine()} if step.uses_data else {},
+            depends={"data": _data_key(job), "cpu": cpu_digest()} if step.uses_data else {},
             write=write,
         )
 
@@ -112,7 +110,7 @@ class Pipeline:
         return hop
 
     def _verdict(self, hop: Hop, parent: Hop | None) -> Verdict:
-        original = self._original(hop)
+        original = hop if hop.step in ORIGINS else original_of(self.hops)
         key = {
             "verify": source_digest("edgewright.export.verification"),
             "child": [str(hop.artifact.spec), hop.artifact.digest],
@@ -120,22 +118,17 @@ class Pipeline:
             "original": original.artifact.digest,
             "samples": self._verifier.samples(original.artifact).digest(),
             "runtime": self._verifier.runtime_of(hop.artifact),
+            "cpu": cpu_digest(),
         }
         entry: Entry = self.store.get_or_make(
             key, lambda _folder: self._verifier.verify(hop, parent, original).to_json()
         )
         return Verdict.from_json(entry.record)
 
-    def _original(self, hop: Hop) -> Hop:
-        """What the user brought, after training: the last hop before the first compression or export."""
-        trained = [known for known in self.hops if known.step in ("start", "train")]
-        return trained[-1] if trained and hop.step not in ("start", "train") else hop
-
     def _job(self) -> Job:
         if self._samples is None:
             return Job(progress=self.progress)
-        calibration = self._samples.part("calibration").first(CALIBRATION_SAMPLES)
-        validation = self._samples.part("validation").first(CALIBRATION_SAMPLES)
+        calibration, validation = self._samples.part("calibration"), self._samples.part("validation")
         return Job(calibration, validation if len(validation) else None, self.progress)
 
     def _say(self, hop: Hop) -> None:

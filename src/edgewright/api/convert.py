@@ -23,7 +23,7 @@ LAYOUTS = ("original", "nhwc")
 
 @dataclass(frozen=True)
 class Conversion:
-    """The written file's hop is the last; `synthetic` tells that it was verified on random probes, not on data."""
+    """What was written, by which plan, through which hops; the last one is the written file's."""
 
     out: Path
     plan: Plan

@@ -4,7 +4,7 @@ import datetime
 import platform
 from importlib.metadata import version
 
-from edgewright.api.result import Build, accuracy_drop, file_name, original_of, shown, status
+from edgewright.api.result import Build, accuracy_drop, file_name, shown, status
 from edgewright.benchmarks.hosts import Local
 from edgewright.benchmarks.measurement import Measurement
 from edgewright.benchmarks.report.content import (
@@ -16,7 +16,7 @@ from edgewright.benchmarks.report.content import (
     StepRow,
 )
 from edgewright.devices.device import device
-from edgewright.export.hop import Hop
+from edgewright.export.hop import Hop, original_of
 
 
 def report_of(build: Build) -> Report:

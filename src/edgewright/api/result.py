@@ -7,7 +7,7 @@ from pathlib import Path
 from edgewright.benchmarks.fit import Fit
 from edgewright.benchmarks.measurement import Measurement
 from edgewright.devices.spec import Format
-from edgewright.export.hop import Hop
+from edgewright.export.hop import ORIGINS, Hop, original_of
 from edgewright.export.planner import Plan
 from edgewright.recipe import Recipe
 
@@ -45,11 +45,6 @@ def file_name(hop: Hop) -> str:
     return f"{spec.precision}{suffix}" if hop.name == str(spec) else f"{hop.name}{suffix}"
 
 
-def original_of(hops: Sequence[Hop]) -> Hop:
-    """What the user brought, after training: all others are compared with it."""
-    return [hop for hop in hops if hop.step in ("start", "train")][-1]
-
-
 def accuracy_drop(hop: Hop, hops: Sequence[Hop]) -> float | None:
     """How much of the original's accuracy is gone, as a fraction; None where either was not measured."""
     before, after = original_of(hops).verdict.vs_original, hop.verdict.vs_original
@@ -61,7 +56,7 @@ def accuracy_drop(hop: Hop, hops: Sequence[Hop]) -> float | None:
 def status(hop: Hop) -> str:
     """original, compressed (another function on purpose, so not held to a limit), verified, unverified or diverged."""
     if hop.artifact.spec.format is Format.TORCH:
-        return "original" if hop.step in ("start", "train") else "compressed"
+        return "original" if hop.step in ORIGINS else "compressed"
     if hop.verdict.unverified is not None:
         return "unverified"
     return "diverged" if hop.verdict.diverged is not None else "verified"
