@@ -26,11 +26,12 @@ class NoOptions:
 
 @dataclass(frozen=True)
 class Job:
-    """What a step may use beyond its source. `calibration` and `validation` are disjoint; neither is the test part."""
+    """What a step may use beyond its source: parts of the data that share no sample, and never the test part."""
 
     calibration: Samples | None = None
     validation: Samples | None = None
     progress: Progress = field(default_factory=Silent)
+    train: Samples | None = None
 
 
 Function = Callable[[Artifact, Path, Job, Any], Notes]

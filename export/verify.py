@@ -26,10 +26,19 @@ LIMITS: Mapping[Precision, Limit] = {
     Precision.FLOAT32: Limit(80.0, 0.999),
     Precision.FLOAT16: Limit(40.0, 0.99),
     Precision.INT8: Limit(15.0, 0.93),
+    Precision.MIXED: Limit(15.0, 0.93),
+    Precision.INT8_WEIGHTS: Limit(20.0, 0.95),
+    Precision.INT8_DYNAMIC: Limit(15.0, 0.93),
+    Precision.INT4_WEIGHTS: Limit(8.0, 0.80),
 }
-"""By the precision of the child. float32 hops only reorder sums, float16 has 11 bits, int8 about 8 per layer."""
+"""By the precision of the child. float32 hops only reorder sums, float16 has 11 bits, int8 about 8 a layer, int4 4."""
 
-SAME_PRECISION = {Precision.INT8: Limit(25.0, 0.98)}
+SAME_PRECISION = {
+    Precision.INT8: Limit(25.0, 0.98),
+    Precision.MIXED: Limit(25.0, 0.98),
+    Precision.INT8_WEIGHTS: Limit(40.0, 0.99),
+    Precision.INT4_WEIGHTS: Limit(40.0, 0.99),
+}
 """Stricter where the parent has the same precision: a lowering must not requantize."""
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from edgewright.data import Samples
 from edgewright.export.capture import capture_module
 from edgewright.export.onnx.file import save_model
-from edgewright.export.onnx.quantize.step import QuantizeOptions, quantize
+from edgewright.export.onnx.quantize.options import QuantizeOptions
+from edgewright.export.onnx.quantize.step import quantize
 from edgewright.export.onnx.simplify import simplify
 from edgewright.export.steps import Job
 from edgewright.runtimes.artifact import artifact_at

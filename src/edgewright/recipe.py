@@ -94,7 +94,7 @@ class _Reader:
                 self._try(lambda name=name: device(name).name, "devices") for name in raw.get("devices", ())
             ),
             "precisions": tuple(
-                self._try(lambda p=p: _precision(p), "precisions") for p in raw.get("precisions", BUILT)
+                self._try(lambda p=p: named_precision(p), "precisions") for p in raw.get("precisions", BUILT)
             ),
             "seed": raw.get("seed", 0),
             "preprocess": self._section(Preprocess, raw["preprocess"], "preprocess") if "preprocess" in raw else None,
@@ -174,14 +174,12 @@ class _Reader:
         return text if not beside.exists() else str(beside) + (f":{name}" if file == place else "")
 
 
-def _precision(text: str) -> Precision:
-    try:
-        precision = Precision(text)
-    except ValueError:
-        raise BadInput(f"unknown precision {text!r}; {nearest(text, [p.value for p in BUILT])}") from None
-    if precision not in BUILT:
-        raise BadInput(f"{text} cannot be built yet; known: {', '.join(p.value for p in BUILT)}")
-    return precision
+def named_precision(text: str) -> Precision:
+    """Raises BadInput naming the nearest precision that a step makes."""
+    made = sorted({step.target.precision.value for step in steps()})
+    if text not in made:
+        raise BadInput(f"unknown precision {text!r}; {nearest(text, made)}")
+    return Precision(text)
 
 
 def _alike(default: object, value: object) -> bool:

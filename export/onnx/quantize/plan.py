@@ -1,7 +1,8 @@
 """What runs in int8: which operators, which tensors share a grid, and why the others stay in float."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,10 +52,14 @@ class Plan:
         return [{"op": node.op_type, "node": node.name or "", "why": why} for node, why in self.reasons.items()]
 
 
-def plan_int8(model: "ir.Model") -> Plan:
-    """Decide for every operator on float tensors. A Concat input on a fixed grid gets an Identity to leave it by."""
-    _free_concat_inputs(model)
-    reasons = {node: why for node in nodes_of(model) if _is_float(node) and (why := _obstacle(node))}
+def plan_int8(model: "ir.Model", keep_float: Mapping[str, str] = MappingProxyType({})) -> Plan:
+    """Decide for every operator on float tensors. A Concat input on a fixed grid gets an Identity to leave it by.
+
+    `keep_float` names nodes that stay in float although int8 could run them, and says why.
+    """
+    candidates = [node for node in nodes_of(model) if _is_float(node)]
+    reasons = {node: why for node in candidates if (why := keep_float.get(str(node.name)) or _obstacle(node))}
+    _free_concat_inputs(model, reasons)
     int8 = [node for node in nodes_of(model) if _is_float(node) and node not in reasons]
     lonely = _lonely(int8)
     reasons |= dict.fromkeys(lonely, "no int8 neighbour")
@@ -65,7 +70,7 @@ def plan_int8(model: "ir.Model") -> Plan:
     inner = {producer.outputs[0] for producer in fused.values()}
     tensors = [value for node in int8 for value in (*data_inputs(node), node.outputs[0]) if value not in inner]
     groups = _groups(tensors, int8)
-    fixed = {groups[value]: grid for value in tensors if (grid := _fixed_grid(value)) is not None}
+    fixed = {groups[value]: grid for value in tensors if (grid := _fixed_grid(value, reasons)) is not None}
     unseen = frozenset(value for value in groups if _only_pooled(value, quantized))
     order = {node: index for index, node in enumerate(model.graph)}
     reasons = dict(sorted(reasons.items(), key=lambda item: order[item[0]]))
@@ -190,28 +195,28 @@ def _groups(tensors: "Iterable[ir.Value]", int8: "list[ir.Node]") -> "dict[ir.Va
     return {value: find(value) for value in parent}
 
 
-def _fixed_grid(value: "ir.Value") -> Grid | None:
+def _fixed_grid(value: "ir.Value", floats: "Collection[ir.Node]") -> Grid | None:
     """The grid that the kernel of the producer dictates, also through operators that carry it on."""
     node = value.producer()
-    if node is None or _obstacle(node):
+    if node is None or node in floats:
         return None
     if node.op_type in CARRYING and node.inputs[0] is not None:
-        return _fixed_grid(node.inputs[0])
+        return _fixed_grid(node.inputs[0], floats)
     if node.op_type == "Concat":
-        grids = {_fixed_grid(v) for v in data_inputs(node)}
+        grids = {_fixed_grid(v, floats) for v in data_inputs(node)}
         return grids.pop() if len(grids) == 1 else None
     return FIXED.get(node.op_type)
 
 
-def _free_concat_inputs(model: "ir.Model") -> None:
+def _free_concat_inputs(model: "ir.Model", floats: "Collection[ir.Node]") -> None:
     """Concat(Sigmoid(x), y) → Concat(Identity(Sigmoid(x)), y): the Identity becomes a requantization."""
     import onnx_ir as ir
 
     for node in nodes_of(model, "Concat"):
-        if _fixed_grid(node.outputs[0]) is not None:
+        if node in floats or _fixed_grid(node.outputs[0], floats) is not None:
             continue
         for index, value in enumerate(node.inputs):
-            if value is not None and _fixed_grid(value) is not None:
+            if value is not None and _fixed_grid(value, floats) is not None:
                 name = f"{value.name}_to_{node.outputs[0].name}_{index}"
                 out = ir.val(name, value.dtype, value.shape)
                 copy = ir.node("Identity", [value], outputs=[out], name=name)

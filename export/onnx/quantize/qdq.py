@@ -1,9 +1,10 @@
 """Write a plan into the graph as QuantizeLinear/DequantizeLinear pairs and int8 constants."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgewright.export.onnx.graph import add_initializer, constant, drop_identities, make
 from edgewright.export.onnx.quantize.grid import HIGH, LOW, Grid, activation_grid, channel_scales, encode_weight
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 Ranges = Mapping[str, tuple[float, float]]
+Masters = Mapping[str, NDArray[Any]]
+"""The float weight or bias behind each initializer of integer codes that `insert_qdq` wrote for one, by its name."""
 
 
 def observed_tensors(plan: Plan) -> list[str]:
@@ -21,8 +24,8 @@ def observed_tensors(plan: Plan) -> list[str]:
     return sorted(str(value.name) for value in free if value.const_value is None)
 
 
-def insert_qdq(model: "ir.Model", plan: Plan, ranges: Ranges) -> None:
-    """Make the float model its int8 truth, in place.
+def insert_qdq(model: "ir.Model", plan: Plan, ranges: Ranges) -> Masters:
+    """Make the float model its int8 truth, in place; gives the float values that weights and biases were rounded from.
 
     tensor → QuantizeLinear → DequantizeLinear → readers; the dequantized tensor keeps the name, the raw one is `…_raw`
     (a graph input keeps its own name, and its dequantized form is `…_dequantized`). Weights and biases become integer
@@ -32,14 +35,16 @@ def insert_qdq(model: "ir.Model", plan: Plan, ranges: Ranges) -> None:
     for activation, producer in plan.fused.items():
         if _implied(activation, grids[activation.outputs[0]]):
             _drop(activation, producer, grids)
+    masters: dict[ir.Value, NDArray[Any]] = {}
     for node in [node for node in model.graph if node in plan.int8]:
-        _quantize_weight(node, grids)
+        masters |= _quantize_weight(node, grids)
     for value, grid in grids.items():
         if value.const_value is None:
             _insert_pair(model.graph, value, grid)
         else:
             _quantize_constant(value, grid, plan)
     _finish(model)
+    return {str(codes.name): array for codes, array in masters.items()}
 
 
 def _grids(plan: Plan, ranges: Ranges) -> "dict[ir.Value, Grid]":
@@ -102,10 +107,10 @@ def _insert_pair(graph: "ir.Graph", value: "ir.Value", grid: Grid) -> None:
         graph.outputs[index] = real
 
 
-def _quantize_weight(node: "ir.Node", grids: "dict[ir.Value, Grid]") -> None:
+def _quantize_weight(node: "ir.Node", grids: "dict[ir.Value, Grid]") -> "dict[ir.Value, NDArray[Any]]":
     axis, graph = weight_axis(node), node.graph
     if axis is None:
-        return
+        return {}
     weight, bias, x = constant(node, 1), constant(node, 2), node.inputs[0]
     assert weight is not None
     assert graph is not None
@@ -116,6 +121,7 @@ def _quantize_weight(node: "ir.Node", grids: "dict[ir.Value, Grid]") -> None:
     scale = add_initializer(graph, f"{name}_scale", scales)
     zero = add_initializer(graph, f"{name}_zero_point", np.zeros(len(scales), np.int8))
     _replace_by_dequantized(node, 1, [codes, scale, zero], axis)
+    masters = {codes: weight}
     if bias is not None:
         # ConvTranspose with groups: its weight repeats the scales for each group.
         product = np.resize(np.float32(grids[x].scale) * scales, len(bias))
@@ -124,6 +130,8 @@ def _quantize_weight(node: "ir.Node", grids: "dict[ir.Value, Grid]") -> None:
         codes = add_initializer(graph, f"{name}_int32", integers)
         scale = add_initializer(graph, f"{name}_scale", product)
         _replace_by_dequantized(node, 2, [codes, scale], 0)
+        masters[codes] = bias
+    return masters
 
 
 def _replace_by_dequantized(node: "ir.Node", index: int, inputs: "list[ir.Value]", axis: int | None) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgewright.api.request import named_precision, samples_of
+from edgewright.api.request import samples_of
 from edgewright.data import Samples
 from edgewright.devices.spec import Format, Precision, Spec
 from edgewright.errors import BadInput, Diverged
@@ -14,6 +14,7 @@ from edgewright.export.planner import Plan, plan
 from edgewright.export.store import Store
 from edgewright.export.verification import Verifier
 from edgewright.progress import Progress, Silent
+from edgewright.recipe import named_precision
 from edgewright.runtimes.artifact import FORMAT_OF_SUFFIX, copy_artifact
 from edgewright.runtimes.read import read
 from edgewright.staging import replacing

@@ -8,8 +8,8 @@ from pathlib import Path
 from edgewright.data import Samples, load_samples
 from edgewright.devices.device import device, devices
 from edgewright.devices.spec import Format, Precision, Spec
-from edgewright.errors import BadData, BadInput, nearest
-from edgewright.recipe import BUILT, Recipe, read_recipe
+from edgewright.errors import BadData, BadInput
+from edgewright.recipe import Recipe, named_precision, read_recipe
 from edgewright.runtimes.module import require_torch
 from edgewright.runtimes.read import read
 
@@ -92,10 +92,3 @@ def _first_input(model: str, trust: bool) -> tuple[tuple[int | None, ...] | None
     for name, example in product.example_inputs.items():
         return tuple(example.shape), name
     return None, next(iter(inspect.signature(product.module.forward).parameters), "input")
-
-
-def named_precision(text: str) -> Precision:
-    """Raises BadInput naming the nearest precision that can be built."""
-    if text not in [p.value for p in BUILT]:
-        raise BadInput(f"unknown precision {text!r}; {nearest(text, [p.value for p in BUILT])}")
-    return Precision(text)

@@ -15,9 +15,10 @@ from edgewright.export.onnx.file import contract_of
 from edgewright.export.onnx.passes.names import tidy_names
 from edgewright.export.onnx.passes.shapes import infer_shapes
 from edgewright.export.onnx.quantize.calibrate import observe
-from edgewright.export.onnx.quantize.choose import quantized_copy, snr_db
+from edgewright.export.onnx.quantize.choose import quantized_copy
 from edgewright.export.onnx.quantize.plan import Plan, plan_int8
 from edgewright.export.onnx.quantize.qdq import observed_tensors
+from edgewright.export.verify import snr_db
 from edgewright.progress import Silent
 
 Feeds = Mapping[str, NDArray[np.float32]]
@@ -64,8 +65,8 @@ def quantized(body: str) -> tuple[ir.Model, Plan, float]:
     wanted = run(model, feeds)
     names = observed_tensors(plan_int8(model))
     observed = observe(model, contract_of(model), names, Samples(feeds), Silent())
-    int8, plan = quantized_copy(model, {name: seen.range("minmax") for name, seen in observed.items()})
-    return int8, plan, min(map(snr_db, wanted, run(int8, feeds)))
+    made = quantized_copy(model, {name: seen.range("minmax") for name, seen in observed.items()})
+    return made.model, made.plan, min(map(snr_db, wanted, run(made.model, feeds)))
 
 
 def ops(model: ir.Model) -> Counter[str]:

@@ -20,7 +20,8 @@ from onnxruntime.quantization import (  # type: ignore[import-untyped]
 from edgewright.data import Samples
 from edgewright.errors import BadData, BadInput, BadModel
 from edgewright.export.onnx.file import contract_of, load_onnx
-from edgewright.export.onnx.quantize.step import QuantizeOptions, quantize
+from edgewright.export.onnx.quantize.options import QuantizeOptions
+from edgewright.export.onnx.quantize.step import quantize
 from edgewright.export.steps import Job
 from edgewright.export.verify import snr_db
 from edgewright.runtimes.artifact import artifact_at
