@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 EXACT_DB = 200.0
-"""What stands on record for equal answers: JSON has no infinity."""
+"""What stands on record for equal answers."""
 
 
 @dataclass(frozen=True)
@@ -38,28 +38,56 @@ class Choice:
 
     quantized: Quantized
     estimator: Estimator
-    snr_db: Mapping[str, float]
+    snr_db: Mapping[Estimator, float]
+
+    @property
+    def best_db(self) -> float:
+        return self.snr_db[self.estimator]
+
+    @property
+    def shown(self) -> dict[str, float]:
+        """For the record."""
+        return {name: shown_db(value) for name, value in self.snr_db.items()}
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Measures models against the float model's answers on probes."""
+
+    contract: Contract
+    probes: Samples
+    reference: "list[NDArray[Any]]"
+
+    def snr_db(self, model: "ir.Model") -> float:
+        """Of the worst output."""
+        return min(map(snr_db, self.reference, answers(model, self.contract, self.probes)))
+
+
+def judge_of(model: "ir.Model", contract: Contract, probes: Samples) -> Judge:
+    return Judge(contract, probes, answers(model, contract, probes))
 
 
 def choose_estimator(
     model: "ir.Model",
-    contract: Contract,
     observed: Mapping[str, Observation],
     candidates: Sequence[Estimator],
-    probes: Samples,
+    judge: Judge,
     keep_float: Mapping[str, str] = MappingProxyType({}),
 ) -> Choice:
-    """Quantize a copy with each estimator; keep the one whose outputs on `probes` are nearest to the float model's."""
-    reference = answers(model, contract, probes)
+    """Quantize a copy of `model` with each estimator; keep the one that the judge finds best."""
     made: dict[Estimator, Quantized] = {}
     snr: dict[Estimator, float] = {}
     for estimator in candidates:
         ranges = {name: seen.range(estimator) for name, seen in observed.items()}
         made[estimator] = quantized_copy(model, ranges, keep_float)
-        snr[estimator] = min(map(snr_db, reference, answers(made[estimator].model, contract, probes)))
+        snr[estimator] = judge.snr_db(made[estimator].model)
     best = max(candidates, key=lambda estimator: snr[estimator])  # the first among equals
-    shown: dict[str, float] = {name: round(min(value, EXACT_DB), 2) for name, value in snr.items()}
-    return Choice(made[best], best, shown)
+    return Choice(made[best], best, snr)
+
+
+def shown_db(value: float) -> float:
+    """JSON has no infinity."""
+    return round(min(max(value, -EXACT_DB), EXACT_DB), 2)
 
 
 def quantized_copy(
@@ -74,6 +102,9 @@ def quantized_copy(
 def answers(model: "ir.Model", contract: Contract, samples: Samples) -> list[NDArray[Any]]:
     """Every output over the samples, by the graph as written: on x86 onnxruntime's fused int8 kernels may saturate."""
     session = open_session(model, optimize=False)
-    names = [info.name for info in contract.outputs]
-    pieces = [session.run(names, batch) for batch in batches(contract, samples)]
-    return [np.concatenate([piece[index] for piece in pieces]) for index in range(len(names))]
+    inputs, outputs = ([info.name for info in infos] for infos in (contract.inputs, contract.outputs))
+    pieces: list[dict[str, NDArray[Any]]] = []
+    for batch in batches(contract, samples):
+        given = session.run(outputs, dict(zip(inputs, contract.to_file(batch), strict=True)))
+        pieces.append(contract.from_file(given))
+    return [np.concatenate([np.atleast_1d(piece[name]) for piece in pieces]) for name in outputs]

@@ -6,8 +6,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Estimator = Literal["minmax", "average", "percentile"]
-ESTIMATORS: tuple[Estimator, ...] = ("minmax", "average", "percentile")
+from edgewright.export.onnx.quantize.ranges import least_divergence, least_error
+
+Estimator = Literal["minmax", "average", "percentile", "mse", "entropy"]
+ESTIMATORS: tuple[Estimator, ...] = ("minmax", "average", "percentile", "mse", "entropy")
 PERCENTILE = 99.99  # of the values lie inside, half of the rest on each side
 HALF_BINS = 2048  # histogram bins on each side of zero
 DRAWN = 2**14  # values per call that the histogram counts
@@ -41,9 +43,10 @@ class Observation:
             self._counts += np.bincount(np.clip(bins, 0, 2 * HALF_BINS - 1), minlength=2 * HALF_BINS)
 
     def range(self, estimator: Estimator) -> tuple[float, float]:
-        """minmax: the extremes · average: the mean of each batch's extremes · percentile: without the outermost values.
+        """minmax: the extremes · average: the mean of each batch's extremes · percentile: without the outermost values
+        · mse: the range whose int8 codes lie nearest to the values · entropy: that keeps most of their distribution.
 
-        The three range estimators of Krishnamoorthi 2018 (arXiv 1806.08342); all lie within the extremes.
+        The first three are those of Krishnamoorthi 2018 (arXiv 1806.08342); all lie within the extremes.
         """
         if not self._batches:
             return 0.0, 0.0
@@ -51,6 +54,9 @@ class Observation:
             return self.low, self.high
         if estimator == "average":
             return self._low_sum / self._batches, self._high_sum / self._batches
+        if estimator in ("mse", "entropy"):
+            search = least_error if estimator == "mse" else least_divergence
+            return search(self._centres(), self._counts, self.low, self.high)
         share = np.cumsum(self._counts) / self._counts.sum()
         outside = (1 - PERCENTILE / 100) / 2
         first = int(np.searchsorted(share, outside, side="right"))
@@ -58,6 +64,9 @@ class Observation:
         edge = self._reach / HALF_BINS
         low, high = (first - HALF_BINS) * edge, (last + 1 - HALF_BINS) * edge
         return max(low, self.low), min(high, self.high)
+
+    def _centres(self) -> NDArray[np.float64]:
+        return (np.arange(2 * HALF_BINS) + 0.5 - HALF_BINS) * (self._reach / HALF_BINS)
 
     def _widen(self, peak: float) -> None:
         """Make room for `peak`, keeping the counts: each doubling merges pairs of bins around zero."""

@@ -9,10 +9,17 @@ from edgewright.export.onnx.quantize.observation import ESTIMATORS
 
 @dataclass(frozen=True)
 class QuantizeOptions:
-    """`estimator` sets activation ranges ("auto": the best by measured SNR); `samples`: how many calibrate."""
+    """`estimator` sets activation ranges ("auto": the best by measured SNR); `samples`: how many calibrate.
 
-    estimator: Literal["auto", "minmax", "average", "percentile"] = "auto"
+    `equalize` and `correct_bias` improve accuracy where the validation samples show that they do.
+    `fast_x86` gives weights 7 bits, with which the fast kernels of any x86 answer exactly: another, coarser network.
+    """
+
+    estimator: Literal["auto", "minmax", "average", "percentile", "mse", "entropy"] = "auto"
     samples: int = 256
+    equalize: bool = True
+    correct_bias: bool = True
+    fast_x86: bool = False
 
     def __post_init__(self) -> None:
         if self.estimator not in ("auto", *ESTIMATORS) or not isinstance(self.samples, int) or self.samples < 1:
