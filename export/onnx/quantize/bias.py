@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.data import Samples
-from edgewright.export.onnx.graph import constant, nodes_of
+from edgewright.export.onnx.graph import constant, integers, nodes_of
 from edgewright.export.onnx.quantize.calibrate import batches, open_session
 from edgewright.export.onnx.quantize.choose import Quantized
 from edgewright.export.onnx.quantize.layers import by_output, inputs_of
@@ -51,10 +51,12 @@ def correct_biases(quantized: Quantized, contract: Contract, samples: Samples, p
     """A copy of `quantized` whose int8 layers with a bias answer, on average, as their float weights would."""
     model, masters = quantized.model.clone(), dict(quantized.masters)
     layers = list(_layers(model))
+    if not layers:
+        return quantized
     means = _channel_means(model, contract, {name for _, name, _, _ in layers}, samples, progress)
     for node, name, weight, bias in layers:
         lost = by_output(node, masters[weight.name] - weight.real())
-        shift = (lost.sum(2) * means[name][inputs_of(lost, len(means[name]))]).sum(1)
+        shift = (lost.sum(2) * means[name][inputs_of(lost, len(means[name]))]).sum(1) / _outputs_each(node)
         masters[bias.name] = masters[bias.name] + shift
         _encode(bias, masters[bias.name])
     return Quantized(model, quantized.plan, masters)
@@ -79,12 +81,17 @@ def _codes(node: "ir.Node", index: int) -> Codes | None:
     return Codes(codes, scales.astype(np.float64), source.attributes.get_int("axis", 1) if scales.ndim else 0)
 
 
+def _outputs_each(node: "ir.Node") -> int:
+    """How many elements of a channel of the output share the taps of one element of the input."""
+    return int(np.prod(integers(node, "strides", (1,)))) if node.op_type == "ConvTranspose" else 1
+
+
 def _encode(bias: Codes, real: Floats) -> None:
     import onnx_ir as ir
 
     limits = np.iinfo(np.int32)
-    integers = np.clip(np.rint(real / bias.scales), limits.min, limits.max).astype(np.int32)
-    bias.value.const_value = ir.tensor(integers, name=bias.name)
+    codes = np.clip(np.rint(real / bias.scales), limits.min, limits.max).astype(np.int32)
+    bias.value.const_value = ir.tensor(codes, name=bias.name)
 
 
 def _channel_means(

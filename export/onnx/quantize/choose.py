@@ -44,11 +44,6 @@ class Choice:
     def best_db(self) -> float:
         return self.snr_db[self.estimator]
 
-    @property
-    def shown(self) -> dict[str, float]:
-        """For the record."""
-        return {name: shown_db(value) for name, value in self.snr_db.items()}
-
 
 @dataclass(frozen=True)
 class Judge:

@@ -102,7 +102,7 @@ def _group(values: "list[ir.Value]") -> Group | None:
     if any(v.is_graph_input() or v.is_graph_output() for v in values) or any(m is None for m in makers) or not readers:
         return None
     producers = tuple(dict.fromkeys(m for m in makers if m is not None and m.op_type in WEIGHTED))
-    consumers = tuple(dict.fromkeys(node for node in readers if node.outputs[0] not in inside))
+    consumers = tuple(dict.fromkeys(n for n in readers if n.op_type in WEIGHTED or n.outputs[0] not in inside))
     carriers = {m for m in makers if m is not None} - set(producers)
     if not producers or not consumers or any(not _carries(node) for node in carriers):
         return None

@@ -1,7 +1,7 @@
 """A clean float graph and samples → its int8 truth: observe, choose the estimator."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,14 @@ from edgewright.export.onnx.quantize.calibrate import observe
 from edgewright.export.onnx.quantize.channels import observe_channels, outlier_notes
 from edgewright.export.onnx.quantize.choose import Choice, Judge, Quantized, choose_estimator, judge_of, shown_db
 from edgewright.export.onnx.quantize.equalize import channel_groups, equalize
+from edgewright.export.onnx.quantize.narrow import narrow_weights
 from edgewright.export.onnx.quantize.observation import ESTIMATORS, Estimator
 from edgewright.export.onnx.quantize.options import QuantizeOptions
 from edgewright.export.onnx.quantize.plan import Plan, plan_int8
+from edgewright.export.onnx.quantize.qat import fine_tune
+from edgewright.export.onnx.quantize.qat import parts as qat_parts
 from edgewright.export.onnx.quantize.qdq import observed_tensors
+from edgewright.export.onnx.quantize.rounding import learn_rounding
 from edgewright.export.steps import Job, Notes
 from edgewright.progress import Progress
 from edgewright.runtimes.contract import Contract
@@ -53,48 +57,91 @@ def make_truth(
     calibration, probes, measured_on = split(job, options.samples)
     _require_int8(plan_int8(model, keep_float), origin)
     judge = judge_of(model, contract, probes)
-    candidates: tuple[Estimator, ...] = ESTIMATORS if options.estimator == "auto" else (options.estimator,)
-    best = _choice(model, contract, calibration, candidates, judge, keep_float, job.progress)
-    snr_of, stages, outliers = best.shown, {"as given": shown_db(best.best_db)}, list[dict[str, Any]]()
+    quantizer = _Quantizer(
+        contract, calibration, judge, keep_float, options.correct_bias, options.fast_x86, job.progress
+    )
+    estimators: tuple[Estimator, ...] = ESTIMATORS if options.estimator == "auto" else (options.estimator,)
+    tried = {"as given": quantizer.quantize(model, estimators)}
+    given, outliers = tried["as given"].choice, list[dict[str, Any]]()
+    forms: dict[str, ir.Model] = {}
     if options.equalize:
         forms, outliers = equalized_forms(model, contract, calibration, job.progress)
-        for name, form in forms.items():
-            found = _choice(form, contract, calibration, (best.estimator,), judge, keep_float, job.progress)
-            stages[name] = shown_db(found.best_db)
-            best = max(best, found, key=lambda each: each.best_db)  # the first among equals
-    quantized = best.quantized
-    if options.correct_bias:
-        corrected = correct_biases(quantized, contract, calibration, job.progress)
-        found_db = judge.snr_db(corrected.model)
-        stages["bias corrected"] = shown_db(found_db)
-        quantized = corrected if found_db > best.best_db else quantized
+        tried |= {name: quantizer.quantize(form, (given.estimator,)) for name, form in forms.items()}
+    best = max(tried, key=lambda name: tried[name].snr_db)  # the first among equals
+    quantized, training = _trained(forms.get(best, model), tried[best].quantized, contract, job, options)
     plan = quantized.plan
     notes: Notes = {
-        "estimator": best.estimator,
-        "snr_db": snr_of,
-        "stages_db": stages,
+        "estimator": given.estimator,
+        "snr_db": {name: shown_db(found) for name, found in given.snr_db.items()},
+        "improvements_db": {f"{name}, {how}": shown_db(db) for name, each in tried.items() for how, db in each.tried},
+        "weights": best,
         "snr_measured_on": f"{len(probes)} {measured_on} samples",
         "calibration_samples": len(calibration),
         "outlier_channels": outliers,
         "int8_ops": len(plan.int8),
         "float_ops": plan.float_ops(),
         "int8_share": round(plan.int8_share, 4),
+        "weight_bits": 7 if options.fast_x86 else 8,
+        **training,
     }
     return Truth(quantized, notes)
 
 
-def _choice(
-    model: "ir.Model",
-    contract: Contract,
-    calibration: Samples,
-    candidates: Sequence[Estimator],
-    judge: Judge,
-    keep_float: Mapping[str, str],
-    progress: Progress,
-) -> Choice:
-    tensors = observed_tensors(plan_int8(model, keep_float))
-    observed = observe(model, contract, tensors, calibration, progress)
-    return choose_estimator(model, observed, candidates, judge, keep_float)
+def _trained(
+    form: "ir.Model", quantized: Quantized, contract: Contract, job: Job, options: QuantizeOptions
+) -> tuple[Quantized, Notes]:
+    """With weights and biases trained on their grids, as far as asked for; `form` is the float model behind it."""
+    calibration, probes, _ = split(job, options.samples)
+    notes: Notes = {}
+    if options.rounding == "learned":
+        quantized, notes["learned_rounding"] = learn_rounding(
+            form, quantized, contract, calibration, probes, job.progress, options.rounding_seconds
+        )
+    if options.qat is not None and job.calibration is not None:
+        train, validation = qat_parts(job, job.calibration)
+        quantized, notes["qat"] = fine_tune(form, quantized, contract, train, validation, options.qat, job.progress)
+    return quantized, notes
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """An int8 model, its estimator, its SNR, and the SNR of each way in which its biases were tried."""
+
+    choice: Choice
+    quantized: Quantized
+    snr_db: float
+    tried: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class _Quantizer:
+    """Quantizes forms of one float model under the same conditions."""
+
+    contract: Contract
+    calibration: Samples
+    judge: Judge
+    keep_float: Mapping[str, str]
+    correct_bias: bool
+    fast_x86: bool
+    progress: Progress
+
+    def quantize(self, form: "ir.Model", estimators: Sequence[Estimator]) -> _Candidate:
+        tensors = observed_tensors(plan_int8(form, self.keep_float))
+        observed = observe(form, self.contract, tensors, self.calibration, self.progress)
+        choice = choose_estimator(form, observed, estimators, self.judge, self.keep_float)
+        nearest_db = choice.best_db
+        if self.fast_x86:
+            narrow_weights(choice.quantized)
+            nearest_db = self.judge.snr_db(choice.quantized.model)
+        rounded = _Candidate(choice, choice.quantized, nearest_db, (("nearest", nearest_db),))
+        if not self.correct_bias:
+            return rounded
+        corrected = correct_biases(choice.quantized, self.contract, self.calibration, self.progress)
+        found_db = self.judge.snr_db(corrected.model)
+        tried = (*rounded.tried, ("biases corrected", found_db))
+        if found_db <= nearest_db:
+            return replace(rounded, tried=tried)
+        return _Candidate(choice, corrected, found_db, tried)
 
 
 def equalized_forms(

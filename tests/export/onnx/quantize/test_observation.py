@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from edgewright.export.onnx.quantize.grid import activation_grid
 from edgewright.export.onnx.quantize.observation import Observation
 
 
@@ -67,3 +68,29 @@ def test_an_empty_tensor_adds_nothing() -> None:
     seen.add(np.array([-1.0, 2.0], np.float32))
     seen.add(empty)
     assert seen.range("minmax") == seen.range("average") == (-1.0, 2.0)
+
+
+def test_least_error_cuts_a_rare_outlier_and_keeps_a_plain_range() -> None:
+    generator = np.random.default_rng(3)
+    plain = generator.uniform(-1, 3, 40_000)
+    assert np.allclose(seen([plain]).range("mse"), (-1, 3), atol=0.1)
+    values = generator.uniform(-1, 1, 800_000)
+    values[0] = 6.0
+    low, high = seen(np.split(values, 80)).range("mse")
+    assert 1 <= high < 3
+    assert squared_error(values, low, high) < 0.8 * squared_error(values, values.min(), values.max())
+
+
+def test_divergence_does_not_count_what_a_relu_cut_off() -> None:
+    values = np.maximum(np.random.default_rng(4).normal(0.5, 1, 60_000), 0)
+    low, high = seen([values]).range("entropy")
+    assert low == 0.0
+    assert np.percentile(values, 99) < high <= values.max()
+    zeros = seen([np.zeros(100), np.array([1e-9])])
+    assert zeros.range("entropy")[1] <= 1e-9
+
+
+def squared_error(values: NDArray[np.float64], low: float, high: float) -> float:
+    grid = activation_grid(low, high)
+    real = (grid.encode(values).astype(float) - grid.zero_point) * grid.scale
+    return float(np.mean((real - values) ** 2))
