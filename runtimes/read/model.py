@@ -87,8 +87,8 @@ class Model:
 
     @property
     def int8_share(self) -> float:
-        """The part of all MACs whose operator computes in int8: 0 to 1, 0 without MACs."""
-        return sum(op.macs for op in self.ops if op.compute_dtype == "int8") / (self.macs or 1)
+        """The part of all MACs whose operator computes on 8-bit integers: 0 to 1, 0 without MACs."""
+        return sum(op.macs for op in self.ops if op.compute_dtype in ("int8", "uint8")) / (self.macs or 1)
 
 
 def macs_per_weight(positions: int, weight: tuple[int | None, ...], axis: int) -> int:

@@ -14,6 +14,7 @@ from edgewright.benchmarks.report.page import render
 from edgewright.errors import BadInput
 from edgewright.export.hop import Hop
 from edgewright.runtimes.artifact import copy_artifact
+from edgewright.runtimes.read import read
 from edgewright.staging import replacing
 
 MANIFEST = "manifest.json"
@@ -66,6 +67,7 @@ def _artifact(build: Build, hop: Hop) -> dict[str, Any]:
         "file": file_name(hop),
         "digest": hop.artifact.digest,
         "size_bytes": hop.artifact.size_bytes,
+        "io": asdict(read(hop.artifact.path).contract),
         "parent": hop.parent,
         "step": hop.step,
         "options": dict(hop.options),

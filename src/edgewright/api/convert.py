@@ -9,8 +9,12 @@ from edgewright.devices.spec import Format, Precision, Spec
 from edgewright.errors import BadInput, Diverged
 from edgewright.export import origin
 from edgewright.export.hop import Hop
+from edgewright.export.onnx.quantize.ends import check_io
+from edgewright.export.onnx.quantize.options import QuantizeOptions
+from edgewright.export.onnx.quantize.recode import choose_form
 from edgewright.export.pipeline import Pipeline
 from edgewright.export.planner import Plan, plan
+from edgewright.export.recoding import recoded
 from edgewright.export.store import Store
 from edgewright.export.verification import Verifier
 from edgewright.progress import Progress, Silent
@@ -20,6 +24,7 @@ from edgewright.runtimes.read import read
 from edgewright.staging import replacing
 
 LAYOUTS = ("original", "nhwc")
+ONNX_INT8 = Spec(Format.ONNX, Precision.INT8)
 
 
 @dataclass(frozen=True)
@@ -42,20 +47,28 @@ def convert(
     data: str | None = None,
     precision: str = "float32",
     layout: str = "original",
+    io: str = "float",
+    form: str | None = None,
+    fast_x86: bool = False,
     store: Path | str | None = None,
     trust: bool = False,
     progress: Progress | None = None,
 ) -> Conversion:
     """Turn `source` (a module, a ``.pt2`` or an ``.onnx``) into the kind of file that `out` names.
 
-    `layout` is that of a TFLite file's images. Raises NoPath, UnsupportedOps, Diverged (nothing is written then), …
+    `layout` is that of a TFLite file's images. Each of the next three asks for int8: `io`, for int8 or uint8 codes as
+    inputs and outputs; `form`, how an ONNX file writes its integers (s8s8, u8s8, u8u8, or auto: for this processor);
+    `fast_x86`, for weights of 7 bits. Raises NoPath, UnsupportedOps, Diverged (nothing is written then), …
     """
     out, progress = Path(out), progress or Silent()
     if out.suffix not in FORMAT_OF_SUFFIX or out.suffix in (".torch", ".pt2"):
         raise BadInput(f"{out}: name the output .onnx, .tflite or .mlpackage")
     if layout not in LAYOUTS:
         raise BadInput(f"layout is {layout!r}; known: {', '.join(LAYOUTS)}")
+    if precision == "float32" and (check_io(io) != "float" or form or fast_x86):
+        precision = "int8"
     target = Spec(FORMAT_OF_SUFFIX[out.suffix], named_precision(precision))
+    _check_codes(target, io, form, fast_x86)
     if layout != "original" and target.format is not Format.TFLITE:
         raise BadInput(f"layout nhwc is for .tflite files, not for {target}")
     samples = samples_of(source, data, trust=trust)
@@ -65,8 +78,10 @@ def convert(
     start = _start(pipeline, source, target, samples, trust)
     route = plan(start.artifact.spec, [target], has_data=samples is not None)
     progress.say(f"plan:\n{route}")
-    pipeline.run(route, start, _options(route, target, layout))
+    pipeline.run(route, start, _options(route, target, layout, io, fast_x86))
     last = pipeline.hops[-1]
+    if target == ONNX_INT8 and (form or io != "float") and last.verdict.diverged is None:
+        last = recoded(pipeline, last, *choose_form(form or "s8s8"), check_io(io))
     if last.verdict.diverged is not None:
         raise Diverged(f"{last.verdict.diverged}\nNothing was written to {out}.")
     with replacing(out) as aside:
@@ -84,8 +99,32 @@ def _start(pipeline: Pipeline, source: str, target: Spec, samples: Samples | Non
     return origin.start_module(pipeline, source, samples)
 
 
-def _options(route: Plan, target: Spec, layout: str) -> dict[str, object]:
-    if layout == "original":
-        return {}
-    last = route.path(target)[-1]
-    return {last.name: last.options(layout=layout)}
+def _check_codes(target: Spec, io: str, form: str | None, fast_x86: bool) -> None:
+    """Raises one BadInput for all that the target cannot have."""
+    problems = []
+    if form:
+        choose_form(form)
+        if target != ONNX_INT8:
+            problems.append(f"form is for int8 .onnx files, not for {target}, which is translated from s8s8")
+    if io != "float" and target.format is Format.COREML:
+        problems.append("io: a Core ML file takes and gives floats and int32; its int8 tensors are inner ones")
+    elif io != "float" and target.precision is not Precision.INT8:
+        problems.append(f"io {io} is for int8 files, not for {target}")
+    if fast_x86 and target.precision is not Precision.INT8:
+        problems.append(f"fast_x86 is a quantization to int8, not to {target.precision}")
+    if problems:
+        raise BadInput("; ".join(problems))
+
+
+def _options(route: Plan, target: Spec, layout: str, io: str, fast_x86: bool) -> dict[str, object]:
+    """The options that differ from their defaults, by step. Raises BadInput when `fast_x86` has no step to go to."""
+    chosen: dict[str, object] = {}
+    path = route.path(target)
+    if target.format is Format.TFLITE and (layout, io) != ("original", "float"):
+        codes = {"io": io} if io != "float" else {}
+        chosen[path[-1].name] = path[-1].options(layout=layout, **codes)
+    if fast_x86:
+        if not any(step.target == ONNX_INT8 for step in path):
+            raise BadInput("fast_x86 chooses the weights while they are quantized: convert from the float model")
+        chosen["quantize"] = QuantizeOptions(fast_x86=True)
+    return chosen

@@ -13,10 +13,22 @@ def command(
     source: Annotated[str, typer.Argument(metavar="IN", help="A module (file.py:factory), a .pt2 or an .onnx.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Ends in .onnx, .tflite or .mlpackage.")],
     data: Data = None,
-    precision: Annotated[str, typer.Option("--precision", help="float32, float16, int8 (with --data).")] = "float32",
+    precision: Annotated[
+        str, typer.Option("--precision", help="float32, float16, int8 or mixed (with --data), …")
+    ] = "float32",
     layout: Annotated[
         str, typer.Option("--layout", help="original, or nhwc: a .tflite file with images channels-last.")
     ] = "original",
+    io: Annotated[
+        str, typer.Option("--io", help="What an int8 file takes and gives: float, or int8 or uint8 codes.")
+    ] = "float",
+    form: Annotated[
+        str | None,
+        typer.Option("--form", help="Codes of an int8 .onnx: s8s8 (Arm), u8s8 (x86 with VNNI), u8u8 (x86), or auto."),
+    ] = None,
+    fast_x86: Annotated[
+        bool, typer.Option("--fast-x86", help="int8 with weights of 7 bits: fast on any x86, other answers.")
+    ] = False,
     store: StorePath = None,
     trust: Trust = False,
     json_: Json = False,
@@ -28,13 +40,17 @@ def command(
     from edgewright import api
 
     done = api.convert(
-        str(source), out, data=data, precision=precision, layout=layout, store=store, trust=trust, progress=progress()
-    )
+        str(source), out, data=data, precision=precision, layout=layout, io=io, form=form, fast_x86=fast_x86,
+        store=store, trust=trust, progress=progress(),
+    )  # fmt: skip
     verdict = done.hop.verdict
     if json_:
         document = {"out": str(out), "size_bytes": done.hop.artifact.size_bytes, "digest": done.hop.artifact.digest}
-        return emit(document | {"steps": [hop.step for hop in done.hops], "verdict": verdict.to_json()})
+        steps = {"steps": [hop.step for hop in done.hops], "notes": dict(done.hop.notes)}
+        return emit(document | steps | {"verdict": verdict.to_json()})
     print(f"{out}: {done.hop.artifact.spec}, {bytes_text(done.hop.artifact.size_bytes)}")
+    if done.hop.step == "recode":
+        print(f"codes {done.hop.notes['form']} ({done.hop.notes['why']}), {done.hop.notes['io']} I/O")
     if verdict.unverified:
         print(f"unverified: {verdict.unverified}")
     elif verdict.vs_original is not None:
