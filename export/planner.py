@@ -62,7 +62,7 @@ def plan(source: Spec, wanted: Iterable[Spec], known: Sequence[Step] | None = No
 
 
 def _obstacle(step: Step, has_data: bool) -> str | None:
-    if step.uses_data and not has_data:
+    if step.uses_data is True and not has_data:
         return "needs samples to calibrate: give --data"
     return step.missing()
 

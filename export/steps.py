@@ -8,7 +8,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from edgewright.data import Samples
 from edgewright.devices.spec import Spec
@@ -17,6 +17,7 @@ from edgewright.progress import Progress, Silent
 from edgewright.runtimes.artifact import Artifact
 
 Notes = dict[str, Any]  # JSON values that a step wants on record
+UsesData = bool | Literal["if given"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Step:
     """`function(source, out, job, options)` writes the artifact at `out` (which does not exist yet) and returns notes.
 
     `needs` maps distribution names to the extra that installs them; `options` is a frozen dataclass type whose
-    fields are the step's choices; `cost` orders paths (about seconds).
+    fields are the step's choices; `cost` orders paths (about seconds); `uses_data` is True where it cannot do without.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Step:
     needs: Mapping[str, str]
     options: type
     cost: float
-    uses_data: bool
+    uses_data: UsesData
     module: str
 
     def missing(self) -> str | None:
@@ -75,7 +76,7 @@ def step(
     needs: Mapping[str, str],
     cost: float,
     options: type = NoOptions,
-    uses_data: bool = False,
+    uses_data: UsesData = False,
 ) -> Callable[[Function], Function]:
     """Register the decorated function as the edge `source` → `target` (Specs as text)."""
 

@@ -1,21 +1,31 @@
 """Clean ONNX → Core ML ML program. Nothing here runs the result: Core ML itself exists on macOS only."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgewright.export.coreml.border import coreml_contract
 from edgewright.export.coreml.content import describe
-from edgewright.export.coreml.options import CoremlInt8Options, CoremlOptions
+from edgewright.export.coreml.numbers import survives_float16
+from edgewright.export.coreml.options import CoremlInt4Options, CoremlInt8Options, CoremlOptions
 from edgewright.export.coreml.package import quiet_coremltools, write_package
 from edgewright.export.coreml.program import build_program
+from edgewright.export.onnx.file import contract_of
+from edgewright.export.onnx.overflow import float32_ops
+from edgewright.export.onnx.quantize.ends import set_io
+from edgewright.export.onnx.quantize.recode import FORM_KEY, recode
 from edgewright.export.steps import Job, Notes, step
 from edgewright.runtimes.artifact import Artifact
 from edgewright.runtimes.contract import CONTRACT_KEY, NAMES_KEY
 
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
 NEEDS = {"coremltools": "coreml", "onnx-ir": "onnx"}
+MEASURING = NEEDS | {"onnx": "onnx", "onnxruntime": "onnx"}
 
 
 @step(source="onnx:float32", target="coreml:float32", needs=NEEDS, cost=0.4, options=CoremlOptions)
@@ -23,9 +33,17 @@ def coreml_float32(source: Artifact, out: Path, job: Job, options: CoremlOptions
     return convert(source.path, out, options, np.float32)
 
 
-@step(source="onnx:float32", target="coreml:float16", needs=NEEDS, cost=0.4, options=CoremlOptions)
-def coreml_float16(source: Artifact, out: Path, job: Job, options: CoremlOptions) -> Notes:  # noqa: ARG001
-    return convert(source.path, out, options, np.float16)
+@step(
+    source="onnx:float32",
+    target="coreml:float16",
+    needs=MEASURING,
+    cost=0.4,
+    options=CoremlOptions,
+    uses_data="if given",
+)
+def coreml_float16(source: Artifact, out: Path, job: Job, options: CoremlOptions) -> Notes:
+    """float16 weights and arithmetic, but for operators that samples drive beyond its range."""
+    return convert(source.path, out, options, np.float16, job)
 
 
 @step(source="onnx:int8", target="coreml:int8", needs=NEEDS, cost=0.4, options=CoremlInt8Options)
@@ -33,18 +51,58 @@ def coreml_int8(source: Artifact, out: Path, job: Job, options: CoremlInt8Option
     return convert(source.path, out, options, np.float16 if options.compute == "float16" else np.float32)
 
 
-def convert(onnx_path: Path, out: Path, options: CoremlOptions, compute: type[np.floating[Any]]) -> Notes:
+@step(source="onnx:mixed", target="coreml:mixed", needs=NEEDS, cost=0.4, options=CoremlInt8Options)
+def coreml_mixed(source: Artifact, out: Path, job: Job, options: CoremlInt8Options) -> Notes:  # noqa: ARG001
+    """The plan of the ONNX file; its float operators have the arithmetic of `compute`, like all around int8 tensors."""
+    return convert(source.path, out, options, np.float16 if options.compute == "float16" else np.float32)
+
+
+@step(
+    source="onnx:int8-weights",
+    target="coreml:int8-weights",
+    needs=MEASURING,
+    cost=0.4,
+    options=CoremlOptions,
+    uses_data="if given",
+)
+def coreml_int8_weights(source: Artifact, out: Path, job: Job, options: CoremlOptions) -> Notes:
+    """int8 weights that the runtime expands; arithmetic as in `coreml_float16`."""
+    return convert(source.path, out, options, np.float16, job)
+
+
+@step(
+    source="onnx:int4-weights",
+    target="coreml:int4-weights",
+    needs=MEASURING,
+    cost=0.4,
+    options=CoremlInt4Options,
+    uses_data="if given",
+)
+def coreml_int4_weights(source: Artifact, out: Path, job: Job, options: CoremlInt4Options) -> Notes:
+    """int4 weights in blocks that the runtime expands; arithmetic as in `coreml_float16`."""
+    return convert(source.path, out, options, np.float16, job)
+
+
+def convert(
+    onnx_path: Path, out: Path, options: CoremlOptions, compute: type[np.floating[Any]], job: Job | None = None
+) -> Notes:
     """Write `out`, an .mlpackage folder. Raises UnsupportedOps, BadModel or WriteFailed.
 
-    Notes: operation counts, bytes of weights, each compressed tensor and where it lies, and the nodes that stayed
-    float32 in a float16 program because a constant of theirs would not survive the rounding.
+    With samples in `job`, nodes that would overflow on them stay float32 in a float16 program.
+    Notes: operation counts, bytes of weights, each compressed tensor and where it lies, the nodes that stayed float32
+    in a float16 program because of this or because a constant of theirs would not survive the rounding, and what
+    those of the first kind reach.
     """
     import onnx_ir as ir
 
     model = ir.load(onnx_path)
+    if FORM_KEY in model.metadata_props:
+        recode(model, "s8s8")
+    set_io(model, "float")  # a Core ML file cannot take or give codes
     contract = coreml_contract(model)
+    overflowing = float32_ops(model, contract_of(model), job, _unfit(model)) if job is not None else {}
     with quiet_coremltools():
-        built = build_program(model.graph, options.opset, compute)
+        built = build_program(model.graph, options.opset, compute, _with_decoders(model, overflowing))
         metadata = {CONTRACT_KEY: contract.to_json()}
         if built.renamed:
             metadata[NAMES_KEY] = json.dumps(built.renamed, sort_keys=True)
@@ -53,7 +111,29 @@ def convert(onnx_path: Path, out: Path, options: CoremlOptions, compute: type[np
         "target": options.target,
         "compute": np.dtype(compute).name,
         "float32_nodes": list(built.float32_nodes),
+        "overflowing": overflowing,
         "renamed": built.renamed,
         "scalars_as_vectors": [info.name for info in (*contract.inputs, *contract.outputs) if not info.shape],
         **describe(spec, out),
     }
+
+
+def _unfit(model: "ir.Model") -> dict[str, str]:
+    """Names of the nodes that stay float32 in any case: a constant of theirs would not survive the rounding."""
+    return {
+        str(node.name): "a constant"
+        for node in model.graph
+        if not all(v is None or v.const_value is None or survives_float16(v.const_value.numpy()) for v in node.inputs)
+    }
+
+
+def _with_decoders(model: "ir.Model", names: Collection[str]) -> set[str]:
+    """These nodes and the DequantizeLinear nodes that give them weights: what expands in float16 reads as float16."""
+    decoders = {
+        str(above.name)
+        for node in model.graph
+        if node.name in names
+        for value in node.inputs
+        if value is not None and (above := value.producer()) is not None and above.op_type == "DequantizeLinear"
+    }
+    return {*names, *decoders}

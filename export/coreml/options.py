@@ -45,6 +45,18 @@ class CoremlOptions:
 
 
 @dataclass(frozen=True)
+class CoremlInt4Options(CoremlOptions):
+    """int4 weights in blocks came with iOS18 and watchOS11."""
+
+    target: str = "iOS18"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.opset < "iOS18":
+            raise BadInput(f"coreml:int4-weights needs target iOS18 / watchOS11 or later, not {self.target}")
+
+
+@dataclass(frozen=True)
 class CoremlInt8Options(CoremlOptions):
     """`compute` is the arithmetic around the int8 tensors, in which a runtime without int8 kernels computes.
 

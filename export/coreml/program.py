@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,10 @@ class MilProgram:
     float32_nodes: tuple[str, ...]
 
 
-def build_program(graph: "ir.Graph", opset: str, compute: type[np.floating[Any]]) -> MilProgram:
-    """Lower every node. Raises UnsupportedOps with all problems of all nodes."""
+def build_program(
+    graph: "ir.Graph", opset: str, compute: type[np.floating[Any]], float32: Collection[str] = ()
+) -> MilProgram:
+    """Lower every node, those named in `float32` in that. Raises UnsupportedOps with all problems of all nodes."""
     import coremltools as ct  # type: ignore[import-untyped]
     from coremltools.converters.mil.mil import Builder, Function, Program  # type: ignore[import-untyped]
 
@@ -41,7 +44,7 @@ def build_program(graph: "ir.Graph", opset: str, compute: type[np.floating[Any]]
     program = Program()
     placeholders = {names.of(str(value.name)): _placeholder(Builder, value) for value in graph.inputs}
     with Function(placeholders, opset_version=ct.target[opset]) as function:
-        lowering = GraphLowering(graph, MilBuilder(Builder, opset), compute, names)
+        lowering = GraphLowering(graph, MilBuilder(Builder, opset), compute, names, float32)
         lowering.take_inputs(list(function.inputs.values()))
         for node in graph:
             lowering.lower(node)
@@ -62,16 +65,24 @@ def _placeholder(mb: Any, value: "ir.Value") -> Any:
 class GraphLowering:
     """The values of the graph as they come into being.
 
-    In a float16 program every node computes in float16 unless one of its constants would not survive that; a tensor
-    is cast when its first reader of the other precision appears.
+    In a float16 program every node computes in float16 unless one of its constants would not survive that, or
+    `float32` names it; a tensor is cast when its first reader of the other precision appears.
     """
 
-    def __init__(self, graph: "ir.Graph", builder: MilBuilder, compute: type[np.floating[Any]], names: Names) -> None:
+    def __init__(
+        self,
+        graph: "ir.Graph",
+        builder: MilBuilder,
+        compute: type[np.floating[Any]],
+        names: Names,
+        float32: Collection[str],
+    ) -> None:
         self.graph = graph
         self.b = builder
         self.compute = compute
         self.names = names
         self.float32_nodes: list[str] = []
+        self._float32 = float32
         self._casts: dict[tuple[int, str], Any] = {}
         self._named_vars: set[int] = set()
         self._refused: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
@@ -170,7 +181,8 @@ class GraphLowering:
         if node.op_type == "QuantizeLinear" and element_type(inputs[0]) == "float32":
             return np.float32
         weights = [value for value in inputs if is_compressed(value)]
-        if all(survives_float16(array) for array in arrays) and all(element_type(w) == "float16" for w in weights):
+        fits = all(survives_float16(array) for array in arrays) and all(element_type(w) == "float16" for w in weights)
+        if fits and node.name not in self._float32:
             return np.float16
         self.float32_nodes.append(str(node.name))
         return np.float32

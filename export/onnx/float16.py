@@ -1,7 +1,9 @@
 """onnx:float32 → onnx:float16: half precision inside, the original's float32 at the boundary."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +12,7 @@ from edgewright.errors import UnsupportedOps
 from edgewright.export.lowering import INTERNAL_OPSET
 from edgewright.export.onnx.file import contract_of, load_onnx, save_model
 from edgewright.export.onnx.graph import add_initializer, make, nodes_of
+from edgewright.export.onnx.overflow import LARGEST, float32_ops
 from edgewright.export.onnx.passes.dead_code import remove_dead_code
 from edgewright.export.onnx.passes.names import tidy_names
 from edgewright.export.steps import Job, NoOptions, Notes, step
@@ -18,33 +21,40 @@ from edgewright.runtimes.artifact import Artifact
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-LARGEST = float(np.finfo(np.float16).max)  # 65504
 SMALLEST = float(np.finfo(np.float16).smallest_subnormal)  # 6e-8
 
 
 @step(
     source="onnx:float32",
     target="onnx:float16",
-    needs={"onnx": "onnx", "onnx-ir": "onnx", "onnxscript": "onnx"},
+    needs={"onnx": "onnx", "onnx-ir": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx"},
     cost=0.3,
+    uses_data="if given",
 )
 def float16(source: Artifact, out: Path, job: Job, options: NoOptions) -> Notes:  # noqa: ARG001
-    """Halve weights and compute in float16, except operators whose constants do not fit it."""
+    """Halve weights and compute in float16, except operators whose constants or, on samples, tensors do not fit it."""
     model = load_onnx(source.path)
     contract = contract_of(model)
-    kept = halve(model)
+    kept = halve(model, float32_ops(model, contract, job, beyond_constants(model)))
     save_model(model, contract, out)
     return {"float32_ops": [{"op": node.op_type, "node": node.name, "why": why} for node, why in kept.items()]}
 
 
-def halve(model: "ir.Model") -> "dict[ir.Node, str]":
+def beyond_constants(model: "ir.Model") -> dict[str, str]:
+    """Names of the nodes that `halve` keeps in float32 in any case, and why."""
+    return {str(node.name): why for node in nodes_of(model) if (why := _obstacle(node))}
+
+
+def halve(model: "ir.Model", keep: Mapping[str, str] = MappingProxyType({})) -> "dict[ir.Node, str]":
     """Make the model compute in float16, in place; gives the operators that stay in float32, and why.
+
+    `keep` names further nodes that stay in float32, with the reason.
 
     x → Conv → y becomes x → Cast → Conv(W₁₆) → Cast → y. Raises UnsupportedOps on control flow, whose bodies it
     would have to follow.
     """
     _refuse_control_flow(model)
-    kept = {node: why for node in nodes_of(model) if (why := _obstacle(node))}
+    kept = {node: why for node in nodes_of(model) if (why := _obstacle(node) or keep.get(str(node.name)))}
     halves = _Halves(model.graph, kept)
     for node in list(model.graph):
         halves.convert(node)

@@ -7,6 +7,7 @@ from edgewright.devices.spec import Precision
 from edgewright.runtimes.dtypes import elements
 from edgewright.runtimes.read.model import HEAVY, Op, Tensor
 
+RECURRENT = {"LSTM", "GRU", "RNN"}
 DYNAMIC = {"MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "DynamicQuantizeLSTM"}
 STORED = {
     "int4": Precision.INT4_WEIGHTS,
@@ -18,19 +19,21 @@ STORED = {
 
 
 def true_precision(ops: Iterable[Op], tensors: Mapping[str, Tensor]) -> Precision:
-    """Of convolutions and matrix products (without any: of all operators), what most weights have.
+    """Of convolutions, matrix products and recurrent layers (without any: of all operators), what most weights have.
 
-    Integer ones beside float ones make it mixed.
+    Integer ones beside float ones make it mixed; those that quantize their input at run time, int8-dynamic.
     """
     ops = list(ops)
     shares: Counter[Precision] = Counter()
-    for op in [op for op in ops if op.kind in HEAVY] or ops:
+    for op in [op for op in ops if op.kind in HEAVY or op.op_type in RECURRENT] or ops:
         weight = _weight(op, tensors)
         shares[_precision(op, weight, tensors)] += elements(weight.shape) if weight else 1
     if not shares:
         return Precision.FLOAT32
     if Precision.INT8 in shares and len(shares) > 1:
         return Precision.MIXED
+    if Precision.INT8_DYNAMIC in shares:
+        return Precision.INT8_DYNAMIC
     return max(shares, key=lambda precision: (shares[precision], precision.value))
 
 

@@ -55,6 +55,12 @@ def test_int8_without_data_is_refused_with_what_can_be_reached():
     assert caught.value.exit_code == 2
 
 
+def test_a_step_that_uses_data_only_if_given_goes_without():
+    ways = [*GRAPH, edge("onnx:float32", "onnx:float16", 1, "half", uses_data="if given")]
+    route = plan(TORCH, [Spec.parse("onnx:float16")], ways, has_data=False)
+    assert [step.name for step in route.steps] == ["capture", "half"]
+
+
 def test_no_step_at_all():
     with pytest.raises(NoPath, match="no step makes it"):
         plan(TORCH, [Spec.parse("coreml:palettized")], GRAPH)

@@ -17,7 +17,13 @@ from edgewright.errors import BadInput
 from edgewright.export.coreml.convert import coreml_float16, coreml_int8
 from edgewright.export.coreml.options import CoremlInt8Options, CoremlOptions
 from edgewright.export.steps import Job
-from edgewright.export.tflite.convert import TfliteOptions, tflite_float16, tflite_float32, tflite_int8
+from edgewright.export.tflite.convert import (
+    TfliteInt8Options,
+    TfliteOptions,
+    tflite_float16,
+    tflite_float32,
+    tflite_int8,
+)
 from edgewright.runtimes.artifact import artifact_at
 from edgewright.runtimes.contract import Contract, TensorInfo
 from edgewright.runtimes.micro import arena_bytes
@@ -53,7 +59,7 @@ def watch_files(
         for source, step, options, suffix in (
             (float_file, tflite_float32, TfliteOptions(), "tflite"),
             (float_file, tflite_float16, TfliteOptions(), "tflite"),
-            (int8_file, tflite_int8, TfliteOptions(), "tflite"),
+            (int8_file, tflite_int8, TfliteInt8Options(), "tflite"),
             (float_file, coreml_float16, CoremlOptions(), "mlpackage"),
             (int8_file, coreml_int8, CoremlInt8Options(compute="float32"), "mlpackage"),
         ):

@@ -36,6 +36,8 @@ def dequantize(
     b: MilBuilder, x: Value, scale: Value, zero_point: Value = None, *, axis: int = 1, block_size: int = 0
 ) -> Value:
     """A constant in int32 is a bias and becomes a float constant; in int8 a weight, which stays compressed."""
+    if isinstance(x, np.ndarray) and x.dtype.name == "int4":
+        return compressed_blocks(b, x, b.constant(scale, "scale"), zero_point, axis, block_size)
     if block_size:
         raise b.refusal("codes in blocks")
     if isinstance(x, np.ndarray) and x.dtype == np.int32:
@@ -52,10 +54,15 @@ def dequantize(
 
 def steps_and_zeros(b: MilBuilder, scale: Value, zero_point: Value, codes: str) -> tuple[NDArray[Any], NDArray[Any]]:
     """Scale and zero point as arrays of one shape; a scale that rounded to zero becomes the smallest float16."""
-    steps = np.maximum(b.constant(scale, "scale"), b.dtype(SMALLEST_FLOAT16 if b.dtype is np.float16 else 0))
+    steps = np.maximum(b.constant(scale, "scale"), smallest_scale(b))
     if zero_point is None:
         return steps, np.zeros(steps.shape, codes)
     return steps, b.constant(zero_point, "zero point")
+
+
+def smallest_scale(b: MilBuilder) -> np.floating[Any]:
+    """What a scale that rounded to zero becomes."""
+    return b.dtype(SMALLEST_FLOAT16 if b.dtype is np.float16 else 0)
 
 
 def real_bias(codes: NDArray[Any], scale: NDArray[Any], zero_point: Value, axis: int) -> NDArray[np.float32]:
@@ -79,3 +86,21 @@ def compressed(b: MilBuilder, codes: NDArray[Any], steps: NDArray[Any], zeros: N
         shape[along] = -1
     offset = {"offset": zeros.reshape(shape)} if zeros.any() else {}  # absent means symmetric
     return b.mb.constexpr_blockwise_shift_scale(data=codes, scale=steps.reshape(shape), **offset)
+
+
+def compressed_blocks(
+    b: MilBuilder, codes: NDArray[Any], scale: NDArray[Any], zero_point: Value, axis: int, block_size: int
+) -> Value:
+    """int4 weights with a scale and a zero point for each block along `axis`."""
+    from coremltools.converters.mil.mil import types  # type: ignore[import-untyped]
+
+    if b.opset < "iOS18":
+        raise b.refusal("int4 weights need target iOS18 / watchOS11 or later")
+    if scale.ndim != codes.ndim or scale.shape[axis] * block_size != codes.shape[axis]:
+        raise b.refusal("int4 weights without whole blocks")
+    kind = types.nptype_from_builtin(types.int4)
+    data, steps = codes.astype(np.int8).astype(kind), np.maximum(scale, smallest_scale(b))
+    if zero_point is None:
+        return b.mb.constexpr_blockwise_shift_scale(data=data, scale=steps)
+    offset = b.constant(zero_point, "zero point").astype(np.int8).astype(kind)
+    return b.mb.constexpr_blockwise_shift_scale(data=data, scale=steps, offset=offset)

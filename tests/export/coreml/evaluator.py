@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-FLOAT16, FLOAT32, INT8, UINT8, INT32, BOOL, STRING = 10, 11, 21, 31, 23, 1, 2  # MIL.proto DataType
+FLOAT16, FLOAT32, INT4, INT8, UINT8, INT32, BOOL, STRING = 10, 11, 25, 21, 31, 23, 1, 2  # MIL.proto DataType
 BYTE_KINDS = {FLOAT16: "<f2", FLOAT32: "<f4", INT8: "i1", UINT8: "u1", INT32: "<i4"}
 TORCH_KINDS = {
     kind: f"torch.{name}"
@@ -92,7 +92,10 @@ def constant(value: Any, blob: bytes) -> Any:
     if value.HasField("blobFileValue"):
         sentinel, _, size, start = struct.unpack_from("<IIQQ", blob, value.blobFileValue.offset)
         assert sentinel == SENTINEL
-        array = np.frombuffer(blob[start : start + size], BYTE_KINDS[kind])
+        array = np.frombuffer(blob[start : start + size], BYTE_KINDS.get(kind, "u1"))
+        if kind == INT4:  # two in a byte, the lower half first
+            pairs = np.stack([array & 15, array >> 4], axis=1).reshape(-1).astype(np.int8)
+            array = np.where(pairs > 7, pairs - 16, pairs)[: int(np.prod(shape))]
     else:
         field = value.immediateValue.tensor.WhichOneof("value")
         held = getattr(value.immediateValue.tensor, field).values
@@ -117,7 +120,10 @@ def affine(codes: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, a
 
 
 def blockwise(data: torch.Tensor, scale: torch.Tensor, offset: torch.Tensor | None = None) -> torch.Tensor:
-    return (data.float() - (0 if offset is None else offset.float())) * scale
+    zero = torch.zeros_like(scale) if offset is None else offset.float()
+    for axis, length in enumerate(data.shape):  # every axis may be cut into blocks
+        scale, zero = (each.repeat_interleave(length // each.shape[axis], axis) for each in (scale, zero))
+    return (data.float() - zero) * scale
 
 
 def quantize(

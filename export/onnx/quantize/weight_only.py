@@ -1,0 +1,53 @@
+"""onnx:int8-weights: weights in int8, one scale an output channel; all arithmetic stays float. Needs no data."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgewright.export.onnx.file import contract_of, load_onnx, save_model
+from edgewright.export.onnx.passes.dead_code import remove_dead_code
+from edgewright.export.onnx.passes.names import tidy_names
+from edgewright.export.onnx.quantize.grid import WEIGHT_LIMIT, encode_weight
+from edgewright.export.onnx.quantize.least_squares import least_error_grids
+from edgewright.export.onnx.quantize.weights import RECURRENT, Weight, WeightOptions, rows, store, weights_of
+from edgewright.export.steps import Job, Notes, step
+from edgewright.runtimes.artifact import Artifact
+
+NEEDS = {"onnx": "onnx", "onnx-ir": "onnx", "onnxscript": "onnx"}
+
+
+@step(source="onnx:float32", target="onnx:int8-weights", needs=NEEDS, cost=0.3, options=WeightOptions)
+def int8_weights(source: Artifact, out: Path, job: Job, options: WeightOptions) -> Notes:  # noqa: ARG001
+    """Convolutions, matrix products and recurrent layers get int8 weights; depthwise and small ones stay float."""
+    model = load_onnx(source.path)
+    contract = contract_of(model)
+    weights, floats = weights_of(model, options.smallest)
+    for weight in weights:
+        store_int8(weight)
+    remove_dead_code(model)
+    tidy_names(model)
+    save_model(model, contract, out)
+    return {"int8_weights": [str(weight.value.name) for weight in weights], "float_weights": rows(floats)}
+
+
+def store_int8(weight: Weight) -> None:
+    """Symmetric, [-127, 127]. A scale for each row of each direction of a recurrent layer."""
+    array = weight.array
+    if weight.readers[0][0].op_type in RECURRENT and len(array) > 1:
+        codes, scales = encoded(array.reshape(-1, array.shape[2]), 0)
+        store(weight, codes.reshape(array.shape), scales.reshape(*array.shape[:2], 1), 2, array.shape[2])
+    else:
+        store(weight, *encoded(array, weight.output_axis), weight.output_axis)
+
+
+def encoded(array: NDArray[Any], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Codes in the array's shape, and scales [C] along `axis`.
+
+    Scales of least error: against scales from the largest entry -0.5 to +1.8 dB at the output, +1.2 in the median of
+    five networks.
+    """
+    channels = np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
+    scales, _ = least_error_grids(channels, -WEIGHT_LIMIT, WEIGHT_LIMIT, symmetric=True)
+    return encode_weight(array, axis, scales), scales
