@@ -43,8 +43,8 @@ class Pipeline:
 
     def take(self, step: Step, source: Hop, options: Any) -> Hop:
         """One step of the exporter graph."""
-        job = self._job() if step.uses_data else Job(progress=self.progress)
         settings = asdict(options)
+        job = self._job(trains=settings.get("qat") is not None) if step.uses_data else Job(progress=self.progress)
 
         def write(out: Path) -> Mapping[str, Any]:
             return step.function(source.artifact, out, job, options)
@@ -125,11 +125,13 @@ class Pipeline:
         )
         return Verdict.from_json(entry.record)
 
-    def _job(self) -> Job:
+    def _job(self, trains: bool = False) -> Job:
+        """The train part only for a step that trains: it may be large."""
         if self._samples is None:
             return Job(progress=self.progress)
         calibration, validation = self._samples.part("calibration"), self._samples.part("validation")
-        return Job(calibration, validation if len(validation) else None, self.progress)
+        train = self._samples.part("train") if trains else None
+        return Job(calibration, validation if len(validation) else None, self.progress, train)
 
     def _say(self, hop: Hop) -> None:
         how = "from the store" if hop.from_store else f"{hop.seconds:.2f} s"
@@ -149,4 +151,5 @@ def _data_key(job: Job) -> dict[str, str | None]:
     return {
         "calibration": job.calibration.digest() if job.calibration else None,
         "validation": job.validation.digest() if job.validation else None,
+        "train": job.train.digest() if job.train else None,
     }

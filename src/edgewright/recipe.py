@@ -11,13 +11,15 @@ seed = 0
 pass = "prune"
 amount = 0.5
 finetune = { epochs = 10 }
+[qat]                                 # fine-tune the int8 model on its grids
+epochs = 10
 [budget]                              # build fails (exit 1) when an artifact misses it
 [options.quantize]                    # choices of a step, by its name
 """
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,13 +28,15 @@ from edgewright.compress.training import Training
 from edgewright.devices.device import Budget, device
 from edgewright.devices.spec import Precision
 from edgewright.errors import BadInput, BadRecipe, Error, nearest
+from edgewright.export.onnx.quantize.options import QuantizeOptions
+from edgewright.export.onnx.quantize.qat import Qat
 from edgewright.export.steps import steps
 from edgewright.runtimes.module.preprocess import Preprocess
 
 T = TypeVar("T")
 TYPES: Mapping[str, type] = {
     "model": str, "data": str, "devices": list, "precisions": list, "seed": int, "preprocess": dict, "train": dict,
-    "compress": list, "budget": dict, "options": dict,
+    "compress": list, "qat": dict, "budget": dict, "options": dict,
 }  # fmt: skip
 KINDS = {str: "text", list: "a list", int: "a whole number", dict: "a table"}
 BUILT = (Precision.FLOAT32, Precision.FLOAT16, Precision.INT8)
@@ -102,7 +106,7 @@ class _Reader:
             "train_function": self._near(function) if function else None,
             "compress": tuple(self._compress(row, i) for i, row in enumerate(raw.get("compress", ()))),
             "budget": self._section(Budget, raw.get("budget", {}), "budget"),
-            "options": self._options(raw.get("options", {})),
+            "options": self._options(raw.get("options", {}), raw.get("qat")),
         }
         if self._problems:
             raise BadRecipe(f"{self._path}: " + "; ".join(self._problems))
@@ -131,10 +135,16 @@ class _Reader:
         config = self._section(passes()[name].config, rest, where)
         return Compress(name, config, self._section(Training, finetune, f"{where}.finetune") if finetune else None)
 
-    def _options(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+    def _options(self, raw: Mapping[str, Any], qat: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Options by step; the table `[qat]` goes to every step that quantizes."""
         known = {step.name: step.options for step in steps()}
         self._unknown(raw, known, "options.")
-        return {name: self._section(known[name], row, f"options.{name}") for name, row in raw.items() if name in known}
+        made = {name: self._section(known[name], row, f"options.{name}") for name, row in raw.items() if name in known}
+        settings = None if qat is None else self._section(Qat, qat, "qat")
+        if settings is not None:
+            quantizing = [name for name, kind in known.items() if issubclass(kind, QuantizeOptions)]
+            made |= {name: replace(made.get(name) or known[name](), qat=settings) for name in quantizing}
+        return made
 
     def _section(self, kind: type[T], raw: Mapping[str, Any], where: str) -> T | None:
         """A dataclass from a table. Lists become tuples; unknown keys, missing keys and refused values are problems."""

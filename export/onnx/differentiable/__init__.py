@@ -1,0 +1,1 @@
+"""An ONNX graph, float or QDQ, that gradients can flow through."""

@@ -1,0 +1,1 @@
+"""Rules that run ONNX operators with torch, one file a family."""
