@@ -125,18 +125,18 @@ def first_bad_tensor(reference: Outputs, candidate: Outputs, floor_db: float) ->
     for name, array in reference.items():
         if name not in candidate or array.size != candidate[name].size or array.dtype.kind != "f":
             continue
-        measured = max(snr_db(array, order) for order in _orders(candidate[name], array.shape))
+        measured = max(snr_db(array, order) for order in readings(candidate[name], array.shape))
         if measured < floor_db:
             return name, measured
     return None
 
 
-def _orders(array: NDArray[Any], shape: tuple[int, ...]) -> list[NDArray[Any]]:
-    """`array` as it stands, and read as channels-last."""
-    readings = [array.reshape(shape)]
+def readings(array: NDArray[Any], shape: tuple[int, ...]) -> list[NDArray[Any]]:
+    """`array` in the order of `shape`: as it stands, and read as channels-last."""
+    orders = [array.reshape(shape)]
     if len(shape) > 2:
-        readings.append(np.moveaxis(array.reshape(shape[0], *shape[2:], shape[1]), -1, 1))
-    return readings
+        orders.append(np.moveaxis(array.reshape(shape[0], *shape[2:], shape[1]), -1, 1))
+    return orders
 
 
 def _check(reference: Outputs, candidate: Outputs) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from edgewright.errors import BadModel
 from edgewright.export.onnx.passes.activations import unify_activations
 from edgewright.export.onnx.passes.batchnorm import fold_batchnorm
+from edgewright.export.onnx.passes.composites import fuse_composites
 from edgewright.export.onnx.passes.constants import lift_constants
 from edgewright.export.onnx.passes.dead_code import remove_dead_code
 from edgewright.export.onnx.passes.folding import fold_constants
@@ -41,6 +42,7 @@ PASSES: tuple[Callable[["ir.Model"], int], ...] = (
     unify_linear,  # before BN: MatMul → Add → BatchNormalization
     fold_batchnorm,
     unify_activations,
+    fuse_composites,
     pool_globally,
     merge_reshapes,  # after pooling, which leaves Unsqueeze → Squeeze
     remove_dead_code,

@@ -30,14 +30,16 @@ class Op:
 class Builder:
     """Collects operators. With `half`, float32 constants become FLOAT16 plus a DEQUANTIZE.
 
+    int8 weights of a float operator get a DEQUANTIZE; with `dynamic` they stay where a kernel multiplies integers.
     Consecutive RESHAPEs and TRANSPOSEs are composed as they are made; what this leaves unused is dropped by `live`.
     """
 
-    def __init__(self, *, half: bool = False) -> None:
+    def __init__(self, *, half: bool = False, dynamic: bool = False) -> None:
         self.ops: list[Op] = []
         self.too_large_for_half: list[str] = []
+        self.dynamic = dynamic
         self._half = half
-        self._halved: dict[Tensor, Tensor] = {}
+        self._decoded: dict[Tensor, Tensor] = {}
         self._producer: dict[Tensor, Op] = {}
 
     def tensor(self, name: str, shape: Sequence[int], dtype: Any, quantization: Quantization | None = None) -> Tensor:
@@ -55,12 +57,23 @@ class Builder:
         options: Mapping[str, Any] | None = None,
     ) -> None:
         """Append an operator. Raises Error where its int8 kernel would not compute what these scales say."""
-        given = tuple(self._halve(tensor) for tensor in inputs)
+        stored = [tensor if self.keeps_codes(code, inputs, outputs) else self._decode(tensor) for tensor in inputs]
+        given = tuple(self._halve(tensor) for tensor in stored)
         _check_scales(code, given, outputs)
         chosen = options or {}
         op = Op(code, version_of(code, given, outputs[0], chosen), given, tuple(outputs), chosen)
         self.ops.append(op)
         self._producer.update((output, op) for output in outputs)
+
+    def keeps_codes(self, code: str, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor]) -> bool:
+        """Whether the kernel reads int8 constants as they are: one on int8, or with `dynamic` a plain convolution,
+        which quantizes its input at run time. Grouped, depthwise and transposed ones have no such kernel in all
+        runtimes."""
+        if outputs[0].is_int8 or code == "DEQUANTIZE":
+            return True
+        x, w = inputs[0], inputs[1] if len(inputs) > 1 else None
+        plain = code == "CONV_2D" and x is not None and w is not None and x.shape[3] == w.shape[3]
+        return self.dynamic and plain
 
     def reshape(self, tensor: Tensor, shape: Sequence[int], to: Tensor | None = None) -> Tensor:
         """`tensor` with another shape; an existing tensor when there is one and `to` is not given."""
@@ -116,9 +129,20 @@ class Builder:
             return tensor
         if tensor.data.ndim < 2 or tensor.data.size < HALF_FROM_ELEMENTS:
             return tensor
-        if tensor not in self._halved:
-            self._halved[tensor] = self._as_half(tensor, tensor.data)
-        return self._halved[tensor]
+        if tensor not in self._decoded:
+            self._decoded[tensor] = self._as_half(tensor, tensor.data)
+        return self._decoded[tensor]
+
+    def _decode(self, tensor: Tensor | None) -> Tensor | None:
+        """The float32 tensor that a DEQUANTIZE makes of int8 weights; any other operand as it is."""
+        if tensor is None or tensor.data is None or not tensor.is_int8 or tensor.quantization is None:
+            return tensor
+        if tensor not in self._decoded:
+            real = Tensor(f"{tensor.name}/dequantized", tensor.shape, np.dtype(np.float32))
+            version = version_of("DEQUANTIZE", [tensor], real, {})
+            self.ops.append(Op("DEQUANTIZE", version, (tensor,), (real,), {}))
+            self._decoded[tensor] = real
+        return self._decoded[tensor]
 
     def _as_half(self, tensor: Tensor, data: NDArray[Any]) -> Tensor:
         if np.abs(data).max() > np.finfo(np.float16).max:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from edgewright.errors import BadInput, BadModel, Error, WriteFailed, nearest
 from edgewright.export.onnx.file import contract_of
+from edgewright.export.onnx.quantize.ends import IoType, check_io, set_io
+from edgewright.export.onnx.quantize.recode import recode
 from edgewright.export.steps import Job, Notes, step
 from edgewright.export.tflite.activations import fuse_activations
 from edgewright.export.tflite.builder import Builder, Op
@@ -40,6 +42,17 @@ class TfliteOptions:
 
 
 @dataclass(frozen=True)
+class TfliteInt8Options(TfliteOptions):
+    """`io`: whether inputs and outputs are float, or codes, whose scale and zero point the contract tells."""
+
+    io: Literal["float", "int8", "uint8"] = "float"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_io(self.io)
+
+
+@dataclass(frozen=True)
 class Converted:
     """The bytes of the file, its contract, its operators in order, and what goes on record."""
 
@@ -61,16 +74,49 @@ def tflite_float16(source: Artifact, out: Path, job: Job, options: TfliteOptions
     return _write(out, convert(_load(source.path), layout=options.layout, half=True))
 
 
-@step(source="onnx:int8", target="tflite:int8", needs=NEEDS, cost=0.1, options=TfliteOptions)
-def tflite_int8(source: Artifact, out: Path, job: Job, options: TfliteOptions) -> Notes:  # noqa: ARG001
-    """The int8 truth of the ONNX file, scale for scale. Raises Error when nothing of it is int8."""
-    converted = convert(_load(source.path), layout=options.layout)
+@step(source="onnx:int8", target="tflite:int8", needs=NEEDS, cost=0.1, options=TfliteInt8Options)
+def tflite_int8(source: Artifact, out: Path, job: Job, options: TfliteInt8Options) -> Notes:  # noqa: ARG001
+    """The int8 truth of the ONNX file, scale for scale.
+
+    Raises Error when nothing of it is int8, or a convolution or matrix product is not.
+    """
+    model = _load(source.path)
+    recode(model, "s8s8")
+    converted = convert(model, layout=options.layout, io=options.io)
     if not converted.notes["int8_ops"]:
         raise Error(f"{source.path}: no operator is quantized; give the file that `onnx:int8` made")
+    heavy = [name for name in converted.notes["float_ops"] if name.endswith(tuple(f"({op})" for op in HEAVY))]
+    if heavy:
+        raise Error(f"{source.path}: as int8, heavy operators of it would run in float: {', '.join(heavy)}")
     return _write(out, converted)
 
 
-def convert(model: "ir.Model", *, layout: str = "original", half: bool = False) -> Converted:
+@step(source="onnx:mixed", target="tflite:mixed", needs=NEEDS, cost=0.1, options=TfliteOptions)
+def tflite_mixed(source: Artifact, out: Path, job: Job, options: TfliteOptions) -> Notes:  # noqa: ARG001
+    """The plan of the ONNX file: int8 kernels, and float32 ones between DEQUANTIZE and QUANTIZE."""
+    return _write(out, convert(_load(source.path), layout=options.layout))
+
+
+@step(source="onnx:int8-weights", target="tflite:int8-weights", needs=NEEDS, cost=0.1, options=TfliteOptions)
+def tflite_int8_weights(source: Artifact, out: Path, job: Job, options: TfliteOptions) -> Notes:  # noqa: ARG001
+    """The ONNX file's int8 weights with a DEQUANTIZE each; arithmetic in float."""
+    return _write(out, convert(_load(source.path), layout=options.layout))
+
+
+@step(source="onnx:int8-weights", target="tflite:int8-dynamic", needs=NEEDS, cost=0.1, options=TfliteOptions)
+def tflite_int8_dynamic(source: Artifact, out: Path, job: Job, options: TfliteOptions) -> Notes:  # noqa: ARG001
+    """The ONNX file's int8 weights, multiplied as they are: kernels quantize their float inputs at run time."""
+    return _write(out, convert(_load(source.path), layout=options.layout, dynamic=True))
+
+
+def convert(
+    model: "ir.Model",
+    *,
+    layout: str = "original",
+    half: bool = False,
+    dynamic: bool = False,
+    io: IoType = "float",
+) -> Converted:
     """Lower `model`, which is rewritten on the way.
 
     Raises UnsupportedOps listing every operator or case that TFLite cannot express, BadModel when a shape is unknown.
@@ -79,12 +125,13 @@ def convert(model: "ir.Model", *, layout: str = "original", half: bool = False) 
         raise BadInput(f"layout {layout!r}: {nearest(layout, LAYOUTS)}")
     graph = model.graph
     _complete(model)
+    set_io(model, io)
     contract = _contract(model, layout)
     TFLITE.check_coverage(graph)
     activations = fuse_activations(graph)
     int8 = fold_quantization(graph)
     ends = _ends(graph, contract)
-    builder = Builder(half=half)
+    builder = Builder(half=half, dynamic=dynamic)
     lowering = GraphLowering(builder, Layout(graph, TFLITE.rules(), ends), int8, activations)
     inputs = {str(value.name): lowering.enter(value) for value in graph.inputs}
     lowering.lower(list(graph))

@@ -66,6 +66,7 @@ KERNELS: Mapping[str, Kernel] = {
     "EXP": Kernel("ExpOptions", 2, ("1.7.0", "2.12.0")),
     "LOG": Kernel(None, 2, ("1.14.0", "2.15.0")),
     "SQRT": Kernel(None, 1, ("1.10.0",)),
+    "RSQRT": Kernel(None, 1, ("1.10.0",)),
     "SIN": Kernel(None, 1, ("1.9.0",)),
     "COS": Kernel("CosOptions", 1, ("1.14.0",)),
     "FLOOR": Kernel(None, 1, ("1.9.0",)),
@@ -125,7 +126,8 @@ def _special(code: str, tensors: Sequence[Tensor], options: Mapping[str, Any]) -
     wide = max(len(tensor.shape) for tensor in tensors) > 4
     match code:
         case "CONV_2D":
-            return [(tensors[1].shape[3] != first.shape[3], 6)]
+            dynamic = kind == "float32" and tensors[1].is_int8
+            return [(tensors[1].shape[3] != first.shape[3], 6), (dynamic, 5)]
         case "DEPTHWISE_CONV_2D":
             return [(options["dilationWFactor"] > 1 or options["dilationHFactor"] > 1, 2)]
         case "FULLY_CONNECTED":

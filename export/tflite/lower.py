@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 DTYPES = frozenset({"FLOAT", "INT32", "INT64", "INT8", "UINT8", "BOOL"})
 """Element types that TFLite's kernels compute with."""
 
-UINT8 = frozenset({"Cast", "Reshape", "Transpose", "Identity"})
-"""Operators that take uint8, as images come; TFLite's arithmetic would take it for quantized."""
+UINT8 = frozenset({"Cast", "Reshape", "Transpose", "Identity", "QuantizeLinear", "DequantizeLinear"})
+"""Operators that take uint8, as images come, or as codes; TFLite's arithmetic would take it for quantized."""
 
 
 class GraphLowering:

@@ -45,6 +45,11 @@ class NodeBuilder:
         self.activation_used = True
         return self._activation
 
+    @property
+    def dynamic(self) -> bool:
+        """Whether float operators with int8 weights multiply integers."""
+        return self._builder.dynamic
+
     def axis(self, axis: int) -> int:
         """Where the file holds an axis of the first operand."""
         return self.read_form.axis(axis, self.rank)

@@ -12,6 +12,7 @@ import numpy as np
 
 from edgewright.errors import Error, UnsupportedOps
 from edgewright.export.lowering import attributes
+from edgewright.export.onnx.quantize.raw_bytes import bytes_grid
 from edgewright.export.tflite.layout import is_constant, shape_of
 from edgewright.export.tflite.tensor import Quantization
 from edgewright.export.tflite.window import window
@@ -64,8 +65,11 @@ def fold_quantization(graph: "ir.Graph") -> Int8:
         elif reason := _why_float(graph, node):
             if node.op_type in HEAVY and wrapped(node):
                 violations.append(f"  {node.name} ({node.op_type}): {reason}")
+            else:
+                _take_stored_weight(node)
         else:
             _fold(graph, int8, node)
+    _requantize_codes(graph)
     for node in list(graph):
         if node.op_type == "DequantizeLinear" and not node.outputs[0].uses() and node.outputs[0] not in graph.outputs:
             graph.remove(node, safe=True)
@@ -75,18 +79,31 @@ def fold_quantization(graph: "ir.Graph") -> Int8:
 
 
 def _adopt_bytes(graph: "ir.Graph", int8: Int8) -> None:
-    """uint8 → Cast → Q   ⇒   Q of a uint8 tensor at scale 1: a byte is its own code, so one QUANTIZE does both."""
+    """uint8 → Cast (→ Add of a whole number) → Q   ⇒   Q of a uint8 tensor at scale 1: a byte is its own code."""
     import onnx_ir as ir
 
-    for cast in [node for node in graph if node.op_type == "Cast"]:
-        source, output = cast.inputs[0], cast.outputs[0]
+    for node in [node for node in graph if node.op_type in ("Cast", "Add")]:
+        output, grid = node.outputs[0], bytes_grid(node.outputs[0])
         users = [use.node for use in output.uses()]
-        if source is None or source.dtype != ir.DataType.UINT8 or output in graph.outputs:
+        if grid is None or not users or output.is_graph_output() or any(u.op_type != "QuantizeLinear" for u in users):
             continue
-        if users and all(user.op_type == "QuantizeLinear" for user in users):
-            int8.quantization[source] = Quantization(np.ones(1, np.float32), np.zeros(1, np.int64))
-            ir.convenience.replace_all_uses_with(output, source)
-            graph.remove(cast, safe=True)
+        above = None if node.inputs[0] is None else node.inputs[0].producer()
+        cast = node if node.op_type == "Cast" or above is None else above
+        source = cast.inputs[0]
+        assert source is not None
+        found = Quantization(np.ones(1, np.float32), np.array([grid.zero_point + 128], np.int64))
+        if not int8.quantization.setdefault(source, found).same(found):
+            continue
+        ir.convenience.replace_all_uses_with(output, source)
+        graph.remove([node] if node is cast or cast.outputs[0].uses() else [node, cast], safe=True)
+
+
+def _requantize_codes(graph: "ir.Graph") -> None:
+    """codes → DQ → Q   ⇒   codes → Q: from one grid to another without a float between, also from and to uint8."""
+    for node in graph:
+        above = dequantizer(node.inputs[0]) if node.op_type == "QuantizeLinear" else None
+        if above is not None and not is_constant(above.inputs[0]):
+            node.replace_input_with(0, above.inputs[0])
 
 
 def _quantize_constant(graph: "ir.Graph", int8: Int8, node: "ir.Node") -> None:
@@ -127,7 +144,8 @@ def _annotate(int8: Int8, value: "ir.Value", node: "ir.Node") -> None:
     known = int8.quantization.setdefault(value, found)
     if not known.same(found):
         raise Error(f"{value.name}: two quantizations, {known} and {found}; give each its own tensor")
-    if value.dtype not in (ir.DataType.INT8, ir.DataType.INT32):
+    at_end = value.dtype == ir.DataType.UINT8 and (value.is_graph_input() or value.is_graph_output())
+    if value.dtype not in (ir.DataType.INT8, ir.DataType.INT32) and not at_end:
         raise _unsupported(node, f"{value.dtype}; TFLite's int8 kernels take int8, and int32 for a bias")
 
 
@@ -191,6 +209,16 @@ def _averages_unevenly(node: "ir.Node") -> bool:
     return not view.averages_evenly(bool(given.get("count_include_pad", 0)))
 
 
+def _take_stored_weight(node: "ir.Node") -> None:
+    """codes → DQ → W of a float Conv   ⇒   codes → W: the builder decides how its kernel reads them."""
+    import onnx_ir as ir
+
+    source = dequantizer(node.inputs[1]) if node.op_type in HEAVY else None
+    codes = source.inputs[0] if source is not None else None
+    if is_constant(codes) and codes is not None and codes.dtype == ir.DataType.INT8:
+        node.replace_input_with(1, codes)
+
+
 def _fold(graph: "ir.Graph", int8: Int8, node: "ir.Node") -> None:
     import onnx_ir as ir
 
@@ -203,5 +231,8 @@ def _fold(graph: "ir.Graph", int8: Int8, node: "ir.Node") -> None:
         for use in list(output.uses()):
             output.dtype = ir.DataType.INT8
             _annotate(int8, output, use.node)
-            ir.convenience.replace_all_uses_with(use.node.outputs[0], output)
+            codes = use.node.outputs[0]
+            if codes.is_graph_output():
+                output.name, codes.name = codes.name, output.name
+            ir.convenience.replace_all_uses_with(codes, output, replace_graph_outputs=True)
             graph.remove(use.node, safe=True)

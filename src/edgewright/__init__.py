@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         load,
         ops,
         run,
+        sensitivity,
         verify,
     )
 
@@ -33,6 +34,7 @@ __all__ = [
     "load",
     "ops",
     "run",
+    "sensitivity",
     "verify",
 ]
 

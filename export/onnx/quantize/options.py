@@ -5,6 +5,7 @@ from typing import Literal
 
 from edgewright.errors import BadInput
 from edgewright.export.onnx.quantize.observation import ESTIMATORS
+from edgewright.export.onnx.quantize.qat import Qat
 
 
 @dataclass(frozen=True)
@@ -13,6 +14,8 @@ class QuantizeOptions:
 
     `equalize` and `correct_bias` improve accuracy where the validation samples show that they do.
     `fast_x86` gives weights 7 bits, with which the fast kernels of any x86 answer exactly: another, coarser network.
+    `rounding` "learned" trains weights and biases on their grids, without labels, for about `rounding_seconds`; `qat`
+    fine-tunes them on the train part, with labels where there are any.
     """
 
     estimator: Literal["auto", "minmax", "average", "percentile", "mse", "entropy"] = "auto"
@@ -20,7 +23,12 @@ class QuantizeOptions:
     equalize: bool = True
     correct_bias: bool = True
     fast_x86: bool = False
+    rounding: Literal["nearest", "learned"] = "nearest"
+    rounding_seconds: int = 120
+    qat: Qat | None = None
 
     def __post_init__(self) -> None:
         if self.estimator not in ("auto", *ESTIMATORS) or not isinstance(self.samples, int) or self.samples < 1:
             raise BadInput(f"{self}: estimator is auto, {', '.join(ESTIMATORS)}; samples at least 1")
+        if self.rounding not in ("nearest", "learned") or self.rounding_seconds < 1:
+            raise BadInput(f"{self}: rounding is nearest or learned; rounding_seconds at least 1")

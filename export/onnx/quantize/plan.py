@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgewright.export.onnx.graph import constant, nodes_of
+from edgewright.export.onnx.passes.scaling import fold_scaling
+from edgewright.export.onnx.passes.splits import slice_splits
 from edgewright.export.onnx.quantize.grid import SIGNED_UNIT, UNIT, Grid
+from edgewright.export.onnx.quantize.raw_bytes import bytes_grid
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -23,6 +26,8 @@ CARRYING = (  # the output keeps the grid of the first input
 )
 ROUNDING = ("AveragePool", "GlobalAveragePool", "Resize")  # of CARRYING: these compute new values
 INT8_OPS = (*WEIGHTED, *BINARY, *UNARY, *CARRYING, "Concat")
+LIGHT = ("Add", "Sub", "Mul")  # no MACs: where only float operators read them, rounding first would gain nothing
+RECURRENT = ("LSTM", "GRU", "RNN")
 FIXED = {"Sigmoid": UNIT, "Softmax": UNIT, "Tanh": SIGNED_UNIT}  # demanded by int8 kernels
 FUSING = (*WEIGHTED, "MatMul", "Add", "Sub", "Mul")  # their kernels clamp while they requantize
 FUSED_BOUNDS = ((0.0, 6.0), (-1.0, 1.0), (0.0, 1.0))
@@ -57,10 +62,14 @@ def plan_int8(model: "ir.Model", keep_float: Mapping[str, str] = MappingProxyTyp
 
     `keep_float` names nodes that stay in float although int8 could run them, and says why.
     """
+    slice_splits(model)
+    fold_scaling(model)
     candidates = [node for node in nodes_of(model) if _is_float(node)]
     reasons = {node: why for node in candidates if (why := keep_float.get(str(node.name)) or _obstacle(node))}
     _free_concat_inputs(model, reasons)
     int8 = [node for node in nodes_of(model) if _is_float(node) and node not in reasons]
+    reasons |= dict.fromkeys(_read_in_float(int8), "only float operators read it")
+    int8 = [node for node in int8 if node not in reasons]
     lonely = _lonely(int8)
     reasons |= dict.fromkeys(lonely, "no int8 neighbour")
     int8 = [node for node in int8 if node not in lonely]
@@ -112,6 +121,10 @@ def _is_float(node: "ir.Node") -> bool:
 
 def _obstacle(node: "ir.Node") -> str | None:
     """Why this operator cannot run in int8."""
+    if bytes_grid(node.outputs[0]) is not None:
+        return "none of its own: quantizing what it gives moves the codes of its input"
+    if node.op_type in RECURRENT:
+        return "recurrent: its state stays float, an error of it would return at every step"
     if node.op_type not in INT8_OPS:
         return "no int8 form"
     if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
@@ -142,6 +155,18 @@ def _odd_attribute(node: "ir.Node") -> str | None:
         if value is None or value.item() != 0:
             return "it pads with another value than zero"
     return None
+
+
+def _read_in_float(int8: "list[ir.Node]") -> "set[ir.Node]":
+    """The sums before a float LayerNormalization or Gelu, back along a residual stream."""
+    quantized = set(int8)
+    inside: set[ir.Node] = set()
+    for node in reversed(int8):  # readers first
+        readers = set(node.outputs[0].consumers())
+        if node.op_type in LIGHT and readers and not node.outputs[0].is_graph_output() and not readers & quantized:
+            quantized.remove(node)
+            inside.add(node)
+    return inside
 
 
 def _lonely(int8: "list[ir.Node]") -> "set[ir.Node]":
@@ -198,6 +223,8 @@ def _groups(tensors: "Iterable[ir.Value]", int8: "list[ir.Node]") -> "dict[ir.Va
 def _fixed_grid(value: "ir.Value", floats: "Collection[ir.Node]") -> Grid | None:
     """The grid that the kernel of the producer dictates, also through operators that carry it on."""
     node = value.producer()
+    if grid := bytes_grid(value):
+        return grid
     if node is None or node in floats:
         return None
     if node.op_type in CARRYING and node.inputs[0] is not None:

@@ -27,9 +27,10 @@ def observed_tensors(plan: Plan) -> list[str]:
 def insert_qdq(model: "ir.Model", plan: Plan, ranges: Ranges) -> Masters:
     """Make the float model its int8 truth, in place; gives the float values that weights and biases were rounded from.
 
-    tensor → QuantizeLinear → DequantizeLinear → readers; the dequantized tensor keeps the name, the raw one is `…_raw`
-    (a graph input keeps its own name, and its dequantized form is `…_dequantized`). Weights and biases become integer
-    initializers → DequantizeLinear. An activation that its producer's grid implies is dropped.
+    tensor → QuantizeLinear → DequantizeLinear → readers; the dequantized tensor keeps the name, the raw one is `…_raw`.
+    A graph input and what a float operator makes keep their own names, their dequantized form is `…_dequantized`, and
+    float operators read the latter as it is. Weights and biases become integer initializers → DequantizeLinear. An
+    activation that its producer's grid implies is dropped.
     """
     grids = _grids(plan, ranges)
     for activation, producer in plan.fused.items():
@@ -40,7 +41,7 @@ def insert_qdq(model: "ir.Model", plan: Plan, ranges: Ranges) -> Masters:
         masters |= _quantize_weight(node, grids)
     for value, grid in grids.items():
         if value.const_value is None:
-            _insert_pair(model.graph, value, grid)
+            _insert_pair(model.graph, value, grid, plan)
         else:
             _quantize_constant(value, grid, plan)
     _finish(model)
@@ -83,10 +84,13 @@ def _drop(activation: "ir.Node", producer: "ir.Node", grids: "dict[ir.Value, Gri
     grids[new] = grids.pop(old)
 
 
-def _insert_pair(graph: "ir.Graph", value: "ir.Value", grid: Grid) -> None:
+def _insert_pair(graph: "ir.Graph", value: "ir.Value", grid: Grid, plan: Plan) -> None:
     import onnx_ir as ir
 
     name, producer, readers = str(value.name), value.producer(), list(value.uses())
+    in_float = producer is not None and producer not in plan.int8
+    if in_float:
+        readers = [use for use in readers if use.node in plan.int8]
     outputs = [index for index, output in enumerate(graph.outputs) if output is value]
     scale = add_initializer(graph, f"{name}_scale", np.array(grid.scale, np.float32))
     zero = add_initializer(graph, f"{name}_zero_point", np.array(grid.zero_point, np.int8))
@@ -96,14 +100,16 @@ def _insert_pair(graph: "ir.Graph", value: "ir.Value", grid: Grid) -> None:
     codes.name, codes.dtype, codes.shape = f"{name}_quantized", ir.DataType.INT8, value.shape
     real.dtype, real.shape = ir.DataType.FLOAT, value.shape
     if producer is None:
-        real.name = f"{name}_dequantized"
         graph.insert_before(graph[0], [quantize, dequantize])
     else:
-        value.name, real.name = f"{name}_raw", name
         graph.insert_after(producer, [quantize, dequantize])
+    if producer is None or in_float:
+        real.name = f"{name}_dequantized"
+    else:
+        value.name, real.name = f"{name}_raw", name
     for reader, index in readers:
         reader.replace_input_with(index, real)
-    for index in outputs if producer is not None else ():  # an input that is an output too passes as it is
+    for index in outputs if producer is not None and not in_float else ():  # the others pass as they are
         graph.outputs[index] = real
 
 

@@ -1,5 +1,7 @@
 """Matrix products: FULLY_CONNECTED with constant weights, BATCH_MATMUL of two computed operands."""
 
+from math import prod
+
 import numpy as np
 
 from edgewright.export.tflite.layout import Form
@@ -81,8 +83,24 @@ def _fully_connected(
     if quantization is not None and np.any(quantization.zero_point):
         b.refuse("asymmetric int8 weights")
     weights = b.constant(_in_order(data, b.read_form), w.name, None if quantization is None else quantization.along(0))
+    values = bias_of(b, bias, len(data), a, w)
+    if b.dynamic and quantization is not None and a.quantization is None:
+        return _as_convolution(b, a, weights, values, to, activation)
     options = {"keepNumDims": keep_rank, "fusedActivationFunction": activation}
-    return b.emit("FULLY_CONNECTED", [a, weights, bias_of(b, bias, len(data), a, w)], options, to=to)
+    return b.emit("FULLY_CONNECTED", [a, weights, values], options, to=to)
+
+
+def _as_convolution(b: NodeBuilder, a: Tensor, weights: Tensor, bias: Tensor, to: Tensor, activation: str) -> Tensor:
+    """x · Wᵀ as a 1×1 convolution of one pixel a row: with float inputs, older runtimes know no FULLY_CONNECTED that
+    has a scale a channel, but this."""
+    channels, length = weights.shape
+    assert weights.data is not None
+    kernel = b.constant(weights.data.reshape(channels, 1, 1, length), weights.name, weights.quantization)
+    pixels = b.reshape(a, (prod(a.shape[:-1]), 1, 1, length))
+    made = b.temp("pixels", to, (pixels.shape[0], 1, 1, channels))
+    options = {"padding": "VALID", "strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
+    b.emit("CONV_2D", [pixels, kernel, bias], {**options, "fusedActivationFunction": activation}, to=made)
+    return b.reshape(made, to.shape, to)
 
 
 def _in_order(data: "np.ndarray", form: Form) -> "np.ndarray":  # type: ignore[type-arg]

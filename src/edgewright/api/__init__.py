@@ -5,6 +5,7 @@ from edgewright.api.build import build
 from edgewright.api.convert import convert
 from edgewright.api.environment import doctor, list_devices, ops
 from edgewright.api.files import inspect, load, run, verify
+from edgewright.api.sensitivity import sensitivity
 
 __all__ = [
     "bench",
@@ -18,5 +19,6 @@ __all__ = [
     "load",
     "ops",
     "run",
+    "sensitivity",
     "verify",
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgewright.api.bundle import check_place, write_bundle
 from edgewright.api.measuring import time_all
-from edgewright.api.request import overlay, samples_of, wanted
+from edgewright.api.request import overlay, samples_of, step_options, wanted
 from edgewright.api.result import Build, Timing, accuracy_drop, shown
 from edgewright.benchmarks.fit import Fit, Verdict, fit
 from edgewright.data import Samples
@@ -56,7 +56,7 @@ def build(
     source = origin.ONNX if Path(asked.model).suffix == ".onnx" else origin.TORCH
     route = plan(source, wanted(asked), has_data=samples is not None)
     progress.say(f"plan:\n{_before(asked)}{route}")
-    pipeline.run(route, _origin(pipeline, asked, samples, trust), asked.options)
+    pipeline.run(route, _origin(pipeline, asked, samples, trust), step_options(asked))
     hops = shown(pipeline.hops)
     timings = time_all(place, hops, progress) if bench else {hop.name: "not asked for" for hop in hops}
     fits = tuple(_fits(asked, pipeline.hops, timings))

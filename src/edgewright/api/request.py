@@ -9,11 +9,15 @@ from edgewright.data import Samples, load_samples
 from edgewright.devices.device import device, devices
 from edgewright.devices.spec import Format, Precision, Spec
 from edgewright.errors import BadData, BadInput
+from edgewright.export.onnx.quantize.mixed import MixedOptions
 from edgewright.recipe import Recipe, named_precision, read_recipe
 from edgewright.runtimes.module import require_torch
 from edgewright.runtimes.read import read
 
-WITHOUT_DATA = (Precision.FLOAT32, Precision.FLOAT16)
+WITHOUT_DATA = (
+    *(Precision.FLOAT32, Precision.FLOAT16),
+    *(Precision.INT8_WEIGHTS, Precision.INT8_DYNAMIC, Precision.INT4_WEIGHTS),
+)
 
 
 def overlay(
@@ -59,6 +63,15 @@ def wanted(recipe: Recipe) -> tuple[Spec, ...]:
         precisions = ", ".join(recipe.precisions)
         raise BadInput(f"{', '.join(recipe.devices)} accept nothing at {precisions}; see `edgewright devices NAME`")
     return specs
+
+
+def step_options(recipe: Recipe) -> dict[str, object]:
+    """The options of each step by its name: what the recipe says, and its budget where that decides."""
+    options = dict(recipe.options)
+    mixed = options.get("quantize-mixed", MixedOptions())
+    if isinstance(mixed, MixedOptions) and mixed.accuracy_drop is None:
+        options["quantize-mixed"] = replace(mixed, accuracy_drop=recipe.budget.accuracy_drop)
+    return options
 
 
 EXPORTED = (Format.ONNX, Format.TFLITE, Format.COREML)

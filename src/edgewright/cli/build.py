@@ -36,7 +36,7 @@ def command(
     recipe: Annotated[Path | None, typer.Option("--recipe", metavar="FILE", help="An edgewright.toml.")] = None,
     data: Data = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="auto (all that the devices take), float32, float16 or int8.")
+        str, typer.Option("--precision", help="auto (all that the devices take), float32, float16, int8, mixed, …")
     ] = "auto",
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the artifacts and the report go.")] = Path(
         "build"

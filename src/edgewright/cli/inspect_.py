@@ -1,26 +1,47 @@
 """`edgewright inspect`."""
 
+import dataclasses
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgewright.benchmarks.units import bytes_text
-from edgewright.cli.console import Json, emit, table
+from edgewright.cli.console import Data, Json, emit, progress, table
+from edgewright.errors import BadInput
 
 if TYPE_CHECKING:
+    from edgewright.export.onnx.quantize.sensitivity import OpNoise, Sensitivity
     from edgewright.runtimes.read import Model
 
 
 def command(
     artifact: Annotated[str, typer.Argument(metavar="ARTIFACT")],
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="Where it loses against --against, on --data: SNR by operator.")
+    ] = False,
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="FLOAT.onnx", help="The clean float file that it was made of.")
+    ] = None,
+    data: Data = None,
+    outputs: Annotated[
+        bool, typer.Option("--outputs", help="With --sensitivity: also what each operator alone costs at the outputs.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """What a model file truly is: operators, dtypes, sizes, transposes, quantization, I/O.
 
     Example: edgewright inspect int8.tflite
+    Example: edgewright inspect int8.onnx --sensitivity --against float.onnx --data samples.npz
     """
     from edgewright import api
 
+    if sensitivity:
+        if against is None or data is None:
+            raise BadInput("--sensitivity compares with a float file on samples: give --against FLOAT.onnx and --data")
+        measured = api.sensitivity(artifact, against, data, outputs=outputs, progress=progress())
+        return emit(dataclasses.asdict(measured)) if json_ else show_sensitivity(measured)
+    if against is not None or data is not None or outputs:
+        raise BadInput("--against, --data and --outputs are for --sensitivity")
     found = api.inspect(artifact)
     if json_:
         return emit(document(found))
@@ -35,6 +56,7 @@ def command(
         for info in infos:
             shape = "×".join("?" if n is None else str(n) for n in info.shape)
             stored = f", stored as {info.file_dtype}" if info.file_dtype and info.file_dtype != info.dtype else ""
+            stored += f" (scale {info.scale:g}, zero point {info.zero_point})" if stored and info.scale else ""
             order = f", transposed by {info.permutation}" if info.permutation else ""
             print(f"  {kind} {info.name}: {shape} {info.dtype}{stored}{order}")
     if not found.ops:
@@ -48,8 +70,28 @@ def command(
     return table("", heads, rows)
 
 
+def show_sensitivity(measured: "Sensitivity") -> None:
+    heads = ["operator", "node", "tensor", "in", ">local dB", ">cumulative dB"]
+    with_outputs = any(row.output_db is not None for row in measured.ops)
+    rows = [_noise(row, with_outputs) for row in measured.ops]
+    table("", [*heads, *([">output dB"] if with_outputs else [])], rows)
+    print(f"SNR against float on {measured.samples} samples; local: fed with the float model's values")
+    worst = next((row for row in measured.ops if row.tensor == measured.culprit), None)
+    if worst is not None:
+        print(f"adds most of the noise: {worst.op} {worst.node} (tensor {worst.tensor})")
+
+
+def _noise(row: "OpNoise", with_outputs: bool) -> tuple[str, ...]:
+    from edgewright.export.onnx.quantize.choose import EXACT_DB
+
+    def text(snr_db: float | None) -> str:
+        return "-" if snr_db is None else "exact" if snr_db >= EXACT_DB else f"{snr_db:.1f}"
+
+    cells = (row.op, row.node, row.tensor, "int8" if row.int8 else "float", text(row.local_db), text(row.cumulative_db))
+    return (*cells, text(row.output_db)) if with_outputs else cells
+
+
 def document(found: "Model") -> dict[str, object]:
-    import dataclasses
     import json
 
     return {

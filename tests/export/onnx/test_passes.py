@@ -13,6 +13,7 @@ from edgewright.errors import BadModel
 from edgewright.export.onnx.graph import shape_of
 from edgewright.export.onnx.passes.activations import unify_activations
 from edgewright.export.onnx.passes.batchnorm import fold_batchnorm
+from edgewright.export.onnx.passes.composites import fuse_composites
 from edgewright.export.onnx.passes.constants import lift_constants
 from edgewright.export.onnx.passes.dead_code import remove_dead_code
 from edgewright.export.onnx.passes.folding import fold_constants
@@ -190,6 +191,37 @@ EXAMPLES: dict[str, tuple[Pass, str, list[str]]] = {
         f"(float[1,3,5] x) => (float[1,3,4] y) <float[5,4] w = {floats(5, 4)}, float[4] b = {floats(4)}>"
         "{ p = MatMul(x, w) y = Add(p, b) }",
         ["MatMul", "Add"],
+    ),
+    "GELU by erf": (
+        fuse_composites,
+        "(float[2,5] x) => (float[2,5] y) <float r = {1.4142135}, float one = {1}, float half = {0.5}>"
+        "{ d = Div(x, r) e = Erf(d) s = Add(one, e) p = Mul(x, s) y = Mul(p, half) }",
+        ["Gelu"],
+    ),
+    "GELU by tanh": (
+        fuse_composites,
+        "(float[2,5] x) => (float[2,5] y) <float three = {3}, float c = {0.044715}, float r = {0.7978846}, "
+        "float one = {1}, float half = {0.5}> { q = Pow(x, three) k = Mul(c, q) a = Add(x, k) m = Mul(a, r) "
+        "t = Tanh(m) s = Add(t, one) h = Mul(half, s) y = Mul(x, h) }",
+        ["Gelu"],
+    ),
+    "erf with another factor is no GELU": (
+        fuse_composites,
+        "(float[2,5] x) => (float[2,5] y) <float r = {1.5}, float one = {1}, float half = {0.5}>"
+        "{ d = Div(x, r) e = Erf(d) s = Add(e, one) p = Mul(x, s) y = Mul(p, half) }",
+        ["Div", "Erf", "Add", "Mul", "Mul"],
+    ),
+    "layer normalization spelled out": (
+        fuse_composites,
+        f"(float[2,5] x) => (float[2,5] y) <int64[1] a = {{-1}}, float two = {{2}}, float e = {{0.001}}, "
+        f"float[5] g = {floats(5)}, float[5] b = {floats(5, seed=1)}> {{ m = ReduceMean(x, a) d = Sub(x, m) "
+        "q = Pow(d, two) v = ReduceMean(q, a) w = Add(v, e) r = Sqrt(w) n = Div(d, r) s = Mul(n, g) y = Add(s, b) }",
+        ["LayerNormalization"],
+    ),
+    "a sum after layer normalization is no bias": (
+        fuse_composites,
+        f"(float[2,5] x) => (float[2,5] y) <float[5] g = {floats(5)}>{{ n = LayerNormalization(x, g) y = Add(n, x) }}",
+        ["LayerNormalization", "Add"],
     ),
     "Transpose there and back": (
         merge_transposes,

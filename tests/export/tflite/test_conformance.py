@@ -25,7 +25,7 @@ PASSING_AT_LEAST = {
     "elementwise": 98,
     "indexing": 46,
     "linear": 15,
-    "normalization": 2,
+    "normalization": 21,
     "pool": 28,
     "quantize": 0,
     "reduce": 42,

@@ -18,7 +18,7 @@ from onnx import ModelProto, helper
 from edgewright.errors import BadInput, BadModel, Error, UnsupportedOps, WriteFailed
 from edgewright.export.lowering import schema_problems
 from edgewright.export.steps import Job, steps
-from edgewright.export.tflite.convert import TfliteOptions, convert, tflite_float32, tflite_int8
+from edgewright.export.tflite.convert import TfliteInt8Options, TfliteOptions, convert, tflite_float32, tflite_int8
 from edgewright.export.tflite.kernels import KERNELS
 from edgewright.export.tflite.rules import TFLITE
 from edgewright.runtimes import litert, ort
@@ -41,12 +41,14 @@ def test_every_kernel_row_is_in_the_schema() -> None:
         assert kernel.int8 <= len(kernel.runtime)
 
 
-def test_three_steps_are_registered() -> None:
+def test_the_steps_are_registered() -> None:
     edges = {(str(step.source), str(step.target)) for step in steps() if str(step.target).startswith("tflite")}
-    assert edges == {
+    assert edges >= {
         ("onnx:float32", "tflite:float32"),
         ("onnx:float32", "tflite:float16"),
         ("onnx:int8", "tflite:int8"),
+        ("onnx:int8-weights", "tflite:int8-weights"),
+        ("onnx:int8-weights", "tflite:int8-dynamic"),
     }
 
 
@@ -57,7 +59,7 @@ def test_steps_write_files_that_run_in_the_original_terms(
 ) -> None:
     step = next(step for step in steps() if str(step.target) == f"tflite:{precision}")
     source = artifact_at((int8_models if precision == "int8" else clean_models)["student_net"])
-    notes = step.function(source, tmp_path / "a.tflite", Job(), TfliteOptions(layout))  # type: ignore[arg-type]
+    notes = step.function(source, tmp_path / "a.tflite", Job(), step.options(layout))
     json.dumps(notes)
     inputs = {"input": probes["student_net"][:1]}
     given = litert.RUNTIME.load(artifact_at(tmp_path / "a.tflite")).run(inputs)["output"]
@@ -199,7 +201,7 @@ def test_unknown_shapes_are_named(graph_of: GraphOf) -> None:
 
 def test_a_float_file_is_no_int8(clean_models: Models, tmp_path: Path) -> None:
     with pytest.raises(Error, match="no operator is quantized"):
-        tflite_int8(artifact_at(clean_models["watch_cnn"]), tmp_path / "a.tflite", Job(), TfliteOptions())
+        tflite_int8(artifact_at(clean_models["watch_cnn"]), tmp_path / "a.tflite", Job(), TfliteInt8Options())
     assert list(tmp_path.iterdir()) == []
 
 

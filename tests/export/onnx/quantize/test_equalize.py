@@ -82,7 +82,9 @@ def drawn(count: int, seed: int) -> Samples:
 
 
 @pytest.mark.parametrize(
-    ("build", "groups"), [(depthwise, 3), (transposed, 2), (residual, 1), (bounded, 2)], ids=lambda value: str(value)
+    ("build", "groups"),
+    [(depthwise, 3), (transposed, 2), (residual, 1), (bounded, 2)],
+    ids=["depthwise", "transposed", "residual", "bounded"],
 )
 def test_the_function_stays_and_the_channels_come_nearer(build: Callable[[], nn.Module], groups: int) -> None:
     model = captured(build)
