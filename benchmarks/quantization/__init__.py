@@ -1,0 +1,1 @@
+"""Quantization held against bars, on real models and real data: `python -m edgewright.benchmarks.quantization`."""
