@@ -42,8 +42,8 @@ def write_recoded(truth: Path, out: Path, form: CodesForm, io: IoType) -> Notes:
     import onnx_ir as ir
 
     from edgewright.export.onnx.file import contract_of, save_model
-    from edgewright.export.onnx.quantize.choose import answers
     from edgewright.export.onnx.quantize.ends import set_io
+    from edgewright.export.onnx.quantize.quantized import answers
     from edgewright.export.onnx.quantize.recode import recode
 
     model = ir.load(truth)

@@ -86,7 +86,7 @@ size = 3
         "train.batch is 'many', wanted number",
         "compress[0].pass is 'prun'; did you mean 'prune'?",
         "compress[1]: prune: amount is 2.0",
-        "unknown key options.quantise; did you mean 'quantize'?",
+        "unknown key options.quantise; did you mean 'quantize'",
         "unknown key budget.size; did you mean 'size_bytes'?",
     ):
         assert part in str(caught.value)

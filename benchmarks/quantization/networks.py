@@ -57,7 +57,9 @@ def quantized_afresh(name: str, model: str, data: Path, folder: Path) -> Network
 
 
 def convert(source: str, out: Path, precision: str, data: Path) -> None:
-    edgewright(["convert", source, str(out), "--precision", precision, "--data", str(data)])
+    """By the command line, int8 with learned rounding."""
+    learned = ["--rounding", "learned"] if precision == "int8" else []
+    edgewright(["convert", source, str(out), "--precision", precision, "--data", str(data), *learned])
 
 
 def diverged(refusal: BadInput) -> str:

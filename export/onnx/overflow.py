@@ -17,7 +17,7 @@ from edgewright.errors import BadModel
 from edgewright.export.onnx.graph import integers, shape_of
 from edgewright.export.onnx.half_simulation import rounded_copy
 from edgewright.export.onnx.quantize.calibrate import batches, open_session
-from edgewright.export.onnx.quantize.choose import answers
+from edgewright.export.onnx.quantize.quantized import answers
 from edgewright.export.onnx.quantize.truth import split
 from edgewright.export.steps import Job
 from edgewright.export.verify import LIMITS, snr_db

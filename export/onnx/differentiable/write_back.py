@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from edgewright.export.onnx.quantize.choose import Quantized
+from edgewright.export.onnx.quantize.quantized import Quantized
 
 if TYPE_CHECKING:
     from edgewright.export.onnx.differentiable.graph import TorchGraph

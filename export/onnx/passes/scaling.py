@@ -1,5 +1,6 @@
 """Normalization in front of a convolution or linear layer joins its weights: int8 then rounds once, not thrice."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +26,15 @@ class Affine:
     nodes: "tuple[ir.Node, ...]"
 
 
-def fold_scaling(model: "ir.Model") -> int:
+def fold_scaling(model: "ir.Model", keep: Collection[str] = ()) -> int:
     """Conv(x·f + o; w, b) becomes Conv(x; w·f, b + Σw·o), with padding Conv(x + o/f; w·f, b), whose zeros stay zeros.
 
-    Likewise Gemm. f and o have one value a channel, or one for all.
+    Likewise Gemm. f and o have one value a channel, or one for all. Operators of the names `keep` stay.
     """
-    return sum(_fold(node) for node in nodes_of(model, "Conv", "Gemm"))
+    return sum(_fold(node, keep) for node in nodes_of(model, "Conv", "Gemm"))
 
 
-def _fold(layer: "ir.Node") -> bool:
+def _fold(layer: "ir.Node", keep: Collection[str]) -> bool:
     weight, bias = constant(layer, 1), constant(layer, 2)
     shape, held = shape_of(layer.inputs[0]), len(layer.inputs) > 2 and layer.inputs[2] is not None
     if weight is None or shape is None or len(shape) < 2 or (held and bias is None) or layer.graph is None:
@@ -41,7 +42,7 @@ def _fold(layer: "ir.Node") -> bool:
     if layer.op_type == "Gemm" and not layer.attributes.get_int("transB", 0):
         return False
     found = _above(layer.inputs[0], shape[1])
-    if found is None or not found.factor.all():
+    if found is None or not found.factor.all() or any(node.name in keep for node in found.nodes):
         return False
     sizes = np.abs(found.factor)
     padded = _is_padded(layer)

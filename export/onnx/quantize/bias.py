@@ -5,19 +5,19 @@
 Nagel et al. 2019 (arXiv 1906.04721, 4.2), Finkelstein et al. 2019 (arXiv 1906.03193). Nothing else moves: scales stay.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.data import Samples
 from edgewright.export.onnx.graph import constant, integers, nodes_of
-from edgewright.export.onnx.quantize.calibrate import batches, open_session
-from edgewright.export.onnx.quantize.choose import Quantized
+from edgewright.export.onnx.quantize.calibrate import tensors_by_batch
 from edgewright.export.onnx.quantize.layers import by_output, inputs_of
 from edgewright.export.onnx.quantize.plan import WEIGHTED
+from edgewright.export.onnx.quantize.quantized import Quantized
 from edgewright.progress import Progress
 from edgewright.runtimes.contract import Contract
 
@@ -47,27 +47,41 @@ class Codes:
         return codes * self.scales.reshape(spread)
 
 
-def correct_biases(quantized: Quantized, contract: Contract, samples: Samples, progress: Progress) -> Quantized:
-    """A copy of `quantized` whose int8 layers with a bias answer, on average, as their float weights would."""
+def correct_biases(quantized: Quantized, means: Mapping[str, Floats]) -> Quantized:
+    """A copy of `quantized` whose int8 layers with a bias answer, on average, as their float weights would.
+
+    `means` holds E[x] [channels] by the layer's name, as `channel_means` gives it.
+    """
     model, masters = quantized.model.clone(), dict(quantized.masters)
-    layers = list(_layers(model))
-    if not layers:
-        return quantized
-    means = _channel_means(model, contract, {name for _, name, _, _ in layers}, samples, progress)
-    for node, name, weight, bias in layers:
+    for node in nodes_of(model, *WEIGHTED):
+        weight, bias, mean = _codes(node, 1), _codes(node, 2), means.get(str(node.name))
+        if weight is None or bias is None or mean is None:
+            continue
         lost = by_output(node, masters[weight.name] - weight.real())
-        shift = (lost.sum(2) * means[name][inputs_of(lost, len(means[name]))]).sum(1) / _outputs_each(node)
+        shift = (lost.sum(2) * mean[inputs_of(lost, len(mean))]).sum(1) / _outputs_each(node)
         masters[bias.name] = masters[bias.name] + shift
         _encode(bias, masters[bias.name])
     return Quantized(model, quantized.plan, masters)
 
 
-def _layers(model: "ir.Model") -> "Iterator[tuple[ir.Node, str, Codes, Codes]]":
-    """Operators with an integer weight and bias: node, name of the input, weight, bias."""
-    for node in nodes_of(model, *WEIGHTED):
-        weight, bias, value = _codes(node, 1), _codes(node, 2), node.inputs[0]
-        if weight is not None and bias is not None and value is not None:
-            yield node, str(value.name), weight, bias
+def channel_means(model: "ir.Model", contract: Contract, samples: Samples, progress: Progress) -> dict[str, Floats]:
+    """For each Conv, ConvTranspose and Gemm of the float model, by name, the mean [channels] of its input."""
+    layers = {str(node.name): str(node.inputs[0].name) for node in nodes_of(model, *WEIGHTED)}  # type: ignore[union-attr]
+    names = set(layers.values())
+    totals: dict[str, Floats] = {}
+    count = 0
+    for values in tensors_by_batch(model, contract, names, samples, progress, "measure means"):
+        count += 1
+        for name, value in values.items():
+            totals[name] = totals.get(name, 0.0) + _mean(value)
+    return {layer: totals[tensor] / count for layer, tensor in layers.items()}
+
+
+def _mean(value: NDArray[Any]) -> Floats:
+    """Over all axes but the second."""
+    rows = np.moveaxis(value, min(1, value.ndim - 1), 0) if value.ndim else value.reshape(1)
+    mean: Floats = rows.reshape(len(rows), -1).mean(1, dtype=np.float64)
+    return mean
 
 
 def _codes(node: "ir.Node", index: int) -> Codes | None:
@@ -92,21 +106,3 @@ def _encode(bias: Codes, real: Floats) -> None:
     limits = np.iinfo(np.int32)
     codes = np.clip(np.rint(real / bias.scales), limits.min, limits.max).astype(np.int32)
     bias.value.const_value = ir.tensor(codes, name=bias.name)
-
-
-def _channel_means(
-    model: "ir.Model", contract: Contract, names: Collection[str], samples: Samples, progress: Progress
-) -> dict[str, Floats]:
-    """The mean [channels] of each tensor [n, channels, ...] over the samples."""
-    wanted = sorted(names)
-    session = open_session(model, wanted, optimize=False)
-    totals: dict[str, Floats] = {}
-    count = 0
-    with progress.task("correct biases", len(samples)) as advance:
-        for batch in batches(contract, samples):
-            for name, value in zip(wanted, session.run(wanted, batch), strict=True):
-                mean = np.moveaxis(value, 1, 0).reshape(value.shape[1], -1).mean(1, dtype=np.float64)
-                totals[name] = totals.get(name, 0.0) + mean
-            count += 1
-            advance(len(next(iter(batch.values()))))
-    return {name: total / count for name, total in totals.items()}

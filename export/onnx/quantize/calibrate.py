@@ -26,18 +26,25 @@ def observe(
 
     Raises BadData when an input is missing, has another shape, or makes a tensor NaN or infinite.
     """
-    inputs = {info.name for info in contract.inputs}
-    inner = sorted(set(names) - inputs)
-    session = open_session(model, inner)
     seen = {name: Observation() for name in names}
-    with progress.task("calibrate", len(samples)) as advance:
+    for values in tensors_by_batch(model, contract, names, samples, progress, "calibrate"):
+        _check_finite(values)
+        for name, observation in seen.items():
+            observation.add(values[name])
+    return seen
+
+
+def tensors_by_batch(
+    model: "ir.Model", contract: Contract, names: Collection[str], samples: Samples, progress: Progress, task: str
+) -> Iterator[Arrays]:
+    """Run the float model batch by batch; the tensors of these names (inputs too) for each, and none is kept."""
+    inner = sorted(set(names) - {info.name for info in contract.inputs})
+    session = open_session(model, inner)
+    with progress.task(task, len(samples)) as advance:
         for batch in batches(contract, samples):
             values = batch | dict(zip(inner, session.run(inner, batch), strict=True)) if inner else batch
-            _check_finite({name: values[name] for name in names})
-            for name, observation in seen.items():
-                observation.add(values[name])
+            yield {name: values[name] for name in names}
             advance(len(next(iter(batch.values()))))
-    return seen
 
 
 def open_session(model: "ir.Model", inner: Collection[str] = (), optimize: bool = True) -> Any:

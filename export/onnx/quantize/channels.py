@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.data import Samples
-from edgewright.export.onnx.quantize.calibrate import batches, open_session
+from edgewright.export.onnx.quantize.calibrate import tensors_by_batch
 from edgewright.progress import Progress
 from edgewright.runtimes.contract import Contract
 
@@ -41,17 +41,11 @@ class Channels:
 def observe_channels(
     model: "ir.Model", contract: Contract, names: Collection[str], samples: Samples, progress: Progress
 ) -> dict[str, Channels]:
-    """Run the float model over the samples; `names` are inner tensors whose axis 1 counts channels."""
-    wanted = sorted(names)
-    session = open_session(model, wanted)
+    """Run the float model over the samples; axis 1 of the tensors of these names counts channels."""
     seen: dict[str, Channels] = {}
-    count = 0
-    with progress.task("measure channels", len(samples)) as advance:
-        for batch in batches(contract, samples):
-            now = {name: _channels(value) for name, value in zip(wanted, session.run(wanted, batch), strict=True)}
-            seen = now if not count else {name: _merged(seen[name], now[name], count) for name in wanted}
-            count += 1
-            advance(len(next(iter(batch.values()))))
+    for count, values in enumerate(tensors_by_batch(model, contract, names, samples, progress, "measure channels")):
+        now = {name: _channels(value) for name, value in values.items()}
+        seen = now if not count else {name: _merged(seen[name], now[name], count) for name in now}
     return seen
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewright.export.onnx.graph import add_initializer, constant, nodes_of, shape_of
+from edgewright.export.onnx.graph import add_initializer, constant, make, nodes_of, shape_of
 from edgewright.export.onnx.quantize.channels import Channels
 from edgewright.export.onnx.quantize.grid import WEIGHT_LIMIT
 from edgewright.export.onnx.quantize.layers import as_held, by_output, inputs_of
@@ -80,6 +80,51 @@ def equalize(groups: Iterable[Group], seen: Mapping[str, Channels]) -> int:
         for node in group.consumers:
             _scale_inputs(node, factors)
     return changed
+
+
+def input_groups(model: "ir.Model") -> list[Group]:
+    """Every float input of the graph whose channels weighted operators alone read."""
+    import onnx_ir as ir
+
+    groups = []
+    for value in model.graph.inputs:
+        readers, shape = tuple(dict.fromkeys(value.consumers())), shape_of(value)
+        single = value.dtype == ir.DataType.FLOAT and not value.is_graph_output() and shape is not None
+        if single and shape is not None and len(shape) > 1 and shape[1] > 1 and readers and all(map(_plain, readers)):
+            groups.append(Group((value,), (), readers, ()))
+    return groups
+
+
+def scale_inputs(groups: Iterable[Group], seen: Mapping[str, Channels]) -> dict[str, str]:
+    """x → conv(W) becomes x → Mul(1 / s) → conv(W · s), in place, where the channels of an input differ in range.
+
+    Sensors do: an accelerometer and a gyroscope share no unit. Gives the names of the new operators, which must stay
+    in float to be of use, and why they are there.
+    """
+    made = {}
+    for group in groups:
+        factors = _best_factors(group, seen)
+        if not np.allclose(factors, 1.0, rtol=1e-3):
+            name = _scale_input(group, 1 / factors)
+            made[name] = "scales the channels of the input to like ranges before they are rounded"
+    return made
+
+
+def _scale_input(group: Group, factors: Floats) -> str:
+    value, graph = group.tensors[0], group.consumers[0].graph
+    assert graph is not None
+    for node in group.consumers:
+        _scale_inputs(node, 1 / factors)
+    spread = factors.reshape(1, -1, *(1,) * (len(shape_of(value) or ()) - 2)).astype(np.float32)
+    scaling = make(
+        "Mul", [value, add_initializer(graph, f"{value.name}_factors", spread)], name=f"{value.name}_scaling"
+    )
+    scaled = scaling.outputs[0]
+    scaled.name, scaled.type, scaled.shape = f"{value.name}_scaled", value.type, value.shape
+    graph.insert_before(graph[0], scaling)
+    for node in group.consumers:
+        node.replace_input_with(0, scaled)
+    return str(scaling.name)
 
 
 def _carries(node: "ir.Node") -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 
 from edgewright.data import Samples
 from edgewright.devices.spec import Precision
-from edgewright.export.onnx.quantize.choose import EXACT_DB, Judge, answers, judge_of
+from edgewright.export.onnx.quantize.quantized import EXACT_DB, Judge, answers, judge_of
 from edgewright.export.verify import LIMITS
 from edgewright.runtimes.contract import Contract
 

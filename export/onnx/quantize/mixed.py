@@ -9,13 +9,13 @@ from edgewright.data import Samples
 from edgewright.errors import BadInput
 from edgewright.export.onnx.file import contract_of, load_onnx, save_model
 from edgewright.export.onnx.quantize.calibrate import observe
-from edgewright.export.onnx.quantize.choose import quantized_copy
 from edgewright.export.onnx.quantize.goal import Goal, Score, goal_of
 from edgewright.export.onnx.quantize.local import merge
 from edgewright.export.onnx.quantize.observation import Estimator
 from edgewright.export.onnx.quantize.options import QuantizeOptions
 from edgewright.export.onnx.quantize.plan import CARRYING, plan_int8
 from edgewright.export.onnx.quantize.qdq import Ranges
+from edgewright.export.onnx.quantize.quantized import quantized_copy
 from edgewright.export.onnx.quantize.search import Found, search, units_of, without_heavy
 from edgewright.export.onnx.quantize.sensitivity import output_snr
 from edgewright.export.onnx.quantize.step import NEEDS

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgewright.export.onnx.graph import constant, nodes_of
-from edgewright.export.onnx.quantize.choose import Quantized
 from edgewright.export.onnx.quantize.grid import WEIGHT_LIMIT, encode_weight
+from edgewright.export.onnx.quantize.quantized import Quantized
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -12,7 +12,8 @@ from edgewright.export.onnx.quantize.qat import Qat
 class QuantizeOptions:
     """`estimator` sets activation ranges ("auto": the best by measured SNR); `samples`: how many calibrate.
 
-    `equalize` and `correct_bias` improve accuracy where the validation samples show that they do.
+    `equalize` and `correct_bias` improve accuracy where the validation samples show that they do. So does `scale_inputs`,
+    for inputs whose channels differ in range; it costs a float multiplication, and rules out int8 inputs.
     `fast_x86` gives weights 7 bits, with which the fast kernels of any x86 answer exactly: another, coarser network.
     `rounding` "learned" trains weights and biases on their grids, without labels, for about `rounding_seconds`; `qat`
     fine-tunes them on the train part, with labels where there are any.
@@ -21,9 +22,10 @@ class QuantizeOptions:
     estimator: Literal["auto", "minmax", "average", "percentile", "mse", "entropy"] = "auto"
     samples: int = 256
     equalize: bool = True
+    scale_inputs: bool = False
     correct_bias: bool = True
     fast_x86: bool = False
-    rounding: Literal["nearest", "learned"] = "nearest"
+    rounding: str = "nearest"
     rounding_seconds: int = 120
     qat: Qat | None = None
 

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm")
 BINARY = ("Add", "Sub", "Mul", "MatMul")
-UNARY = ("Relu", "Clip", "LeakyRelu", "HardSwish", "Sigmoid", "Softmax", "Tanh", "Identity")
+UNARY = ("Relu", "Clip", "LeakyRelu", "HardSwish", "Sigmoid", "Softmax", "Tanh", "Identity", "GlobalAveragePool")
 CARRYING = (  # the output keeps the grid of the first input
-    *("MaxPool", "GlobalMaxPool", "ReduceMax", "ReduceMin", "AveragePool", "GlobalAveragePool", "Resize"),
+    *("MaxPool", "GlobalMaxPool", "ReduceMax", "ReduceMin", "AveragePool", "Resize"),
     *("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Pad", "Slice", "Gather"),
     *("DepthToSpace", "SpaceToDepth"),
 )
-ROUNDING = ("AveragePool", "GlobalAveragePool", "Resize")  # of CARRYING: these compute new values
+ROUNDING = ("AveragePool", "Resize")  # of CARRYING: these compute new values
 INT8_OPS = (*WEIGHTED, *BINARY, *UNARY, *CARRYING, "Concat")
 LIGHT = ("Add", "Sub", "Mul")  # no MACs: where only float operators read them, rounding first would gain nothing
 RECURRENT = ("LSTM", "GRU", "RNN")
@@ -63,7 +63,7 @@ def plan_int8(model: "ir.Model", keep_float: Mapping[str, str] = MappingProxyTyp
     `keep_float` names nodes that stay in float although int8 could run them, and says why.
     """
     slice_splits(model)
-    fold_scaling(model)
+    fold_scaling(model, keep_float)
     candidates = [node for node in nodes_of(model) if _is_float(node)]
     reasons = {node: why for node in candidates if (why := keep_float.get(str(node.name)) or _obstacle(node))}
     _free_concat_inputs(model, reasons)

@@ -11,7 +11,7 @@ from edgewright.errors import BadData, BadInput
 from edgewright.export.onnx.differentiable.descent import Loss, Tensors, answers_of, descend, distance, shuffled
 from edgewright.export.onnx.differentiable.graph import TorchGraph, stacked
 from edgewright.export.onnx.differentiable.write_back import write_back
-from edgewright.export.onnx.quantize.choose import Quantized, answers, shown_db
+from edgewright.export.onnx.quantize.quantized import Quantized, answers, shown_db
 from edgewright.export.steps import Job, Notes
 from edgewright.export.verify import snr_db
 from edgewright.progress import Progress

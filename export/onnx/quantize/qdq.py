@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewright.export.onnx.graph import add_initializer, constant, drop_identities, make
+from edgewright.export.onnx.graph import add_initializer, constant, drop_identities, make, shape_of
 from edgewright.export.onnx.quantize.grid import HIGH, LOW, Grid, activation_grid, channel_scales, encode_weight
 from edgewright.export.onnx.quantize.plan import Plan, clip_bounds, data_inputs, weight_axis
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 Ranges = Mapping[str, tuple[float, float]]
 Masters = Mapping[str, NDArray[Any]]
 """The float weight or bias behind each initializer of integer codes that `insert_qdq` wrote for one, by its name."""
+FEW_VALUES = 4096
+MARGINS = {"GlobalAveragePool": 1.25, "Gemm": 1.1}
+"""Measured on unseen samples of the example networks: up to 1.9 dB for the pool, 1.1 dB for the last layer."""
 
 
 def observed_tensors(plan: Plan) -> list[str]:
@@ -58,11 +61,18 @@ def _grids(plan: Plan, ranges: Ranges) -> "dict[ir.Value, Grid]":
             array = value.const_value.numpy()
             low, high = float(array.min()), float(array.max())
         else:
-            low, high = ranges[str(value.name)]
+            low, high = (_margin(value) * end for end in ranges[str(value.name)])
         before = spans.get(leader, (low, high))
         spans[leader] = (min(low, before[0]), max(high, before[1]))
     by_leader = plan.fixed | {leader: activation_grid(*span) for leader, span in spans.items()}
     return {value: by_leader[leader] for value, leader in plan.groups.items()}
+
+
+def _margin(value: "ir.Value") -> float:
+    """By how much unseen values will pass the extremes of a tensor of which each sample shows few values."""
+    node, shape = value.producer(), shape_of(value)
+    few = shape is not None and np.prod(shape) <= FEW_VALUES
+    return MARGINS.get(node.op_type, 1.0) if node is not None and few else 1.0
 
 
 def _implied(activation: "ir.Node", grid: Grid) -> bool:

@@ -15,7 +15,7 @@ from edgewright.export.onnx.differentiable.descent import answers_of, descend, d
 from edgewright.export.onnx.differentiable.graph import TorchGraph, stacked
 from edgewright.export.onnx.differentiable.write_back import write_back
 from edgewright.export.onnx.graph import nodes_of, shape_of
-from edgewright.export.onnx.quantize.choose import Quantized, judge_of, shown_db
+from edgewright.export.onnx.quantize.quantized import Quantized, judge_of, shown_db
 from edgewright.export.steps import Notes
 from edgewright.progress import Progress
 from edgewright.runtimes.contract import Contract

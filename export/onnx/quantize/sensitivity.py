@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from edgewright.data import Samples
 from edgewright.export.onnx.quantize.calibrate import batches, open_session
-from edgewright.export.onnx.quantize.choose import EXACT_DB
 from edgewright.export.onnx.quantize.local import Branch, Merged, merge, only
+from edgewright.export.onnx.quantize.quantized import EXACT_DB
 from edgewright.progress import Progress
 from edgewright.runtimes.contract import Contract
 

@@ -1,6 +1,6 @@
-"""A clean float graph and samples → its int8 truth: observe, choose the estimator."""
+"""A clean float graph and samples → its int8 truth: the best of all that was tried, then trained if asked for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -9,27 +9,23 @@ import numpy as np
 
 from edgewright.data import Samples
 from edgewright.errors import BadInput, BadModel
-from edgewright.export.onnx.quantize.bias import correct_biases
-from edgewright.export.onnx.quantize.calibrate import observe
-from edgewright.export.onnx.quantize.channels import observe_channels, outlier_notes
-from edgewright.export.onnx.quantize.choose import Choice, Judge, Quantized, choose_estimator, judge_of, shown_db
-from edgewright.export.onnx.quantize.equalize import channel_groups, equalize
-from edgewright.export.onnx.quantize.narrow import narrow_weights
+from edgewright.export.onnx.quantize.candidates import Candidate, Quantizer
+from edgewright.export.onnx.quantize.forms import Form, equalized_forms, scaled_input_form
 from edgewright.export.onnx.quantize.observation import ESTIMATORS, Estimator
 from edgewright.export.onnx.quantize.options import QuantizeOptions
 from edgewright.export.onnx.quantize.plan import Plan, plan_int8
 from edgewright.export.onnx.quantize.qat import fine_tune
 from edgewright.export.onnx.quantize.qat import parts as qat_parts
-from edgewright.export.onnx.quantize.qdq import observed_tensors
+from edgewright.export.onnx.quantize.quantized import Quantized, judge_of, shown_db
 from edgewright.export.onnx.quantize.rounding import learn_rounding
 from edgewright.export.steps import Job, Notes
-from edgewright.progress import Progress
 from edgewright.runtimes.contract import Contract
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 MOST_PROBES = 64
+INPUT_GAIN_DB = 1.0
 FEWEST_TO_SPLIT = 16
 
 
@@ -57,24 +53,15 @@ def make_truth(
     calibration, probes, measured_on = split(job, options.samples)
     _require_int8(plan_int8(model, keep_float), origin)
     judge = judge_of(model, contract, probes)
-    quantizer = _Quantizer(
-        contract, calibration, judge, keep_float, options.correct_bias, options.fast_x86, job.progress
-    )
-    estimators: tuple[Estimator, ...] = ESTIMATORS if options.estimator == "auto" else (options.estimator,)
-    tried = {"as given": quantizer.quantize(model, estimators)}
-    given, outliers = tried["as given"].choice, list[dict[str, Any]]()
-    forms: dict[str, ir.Model] = {}
-    if options.equalize:
-        forms, outliers = equalized_forms(model, contract, calibration, job.progress)
-        tried |= {name: quantizer.quantize(form, (given.estimator,)) for name, form in forms.items()}
-    best = max(tried, key=lambda name: tried[name].snr_db)  # the first among equals
-    quantized, training = _trained(forms.get(best, model), tried[best].quantized, contract, job, options)
+    quantizer = Quantizer(contract, calibration, judge, options.correct_bias, options.fast_x86, job.progress)
+    best, tried, outliers = _best(model, quantizer, options, keep_float)
+    quantized, training = _trained(best.form.model, best.quantized, contract, job, options)
     plan = quantized.plan
     notes: Notes = {
-        "estimator": given.estimator,
-        "snr_db": {name: shown_db(found) for name, found in given.snr_db.items()},
-        "improvements_db": {f"{name}, {how}": shown_db(db) for name, each in tried.items() for how, db in each.tried},
-        "weights": best,
+        "estimator": best.estimator,
+        "weights": best.form.name,
+        "snr_db": shown_db(best.snr_db),
+        "tried_db": tried,
         "snr_measured_on": f"{len(probes)} {measured_on} samples",
         "calibration_samples": len(calibration),
         "outlier_channels": outliers,
@@ -85,6 +72,32 @@ def make_truth(
         **training,
     }
     return Truth(quantized, notes)
+
+
+def _best(
+    model: "ir.Model", quantizer: Quantizer, options: QuantizeOptions, keep_float: Mapping[str, str]
+) -> tuple[Candidate, dict[str, dict[str, float]], list[dict[str, Any]]]:
+    """The best candidate, the SNR of all that was tried, by form, and the outlier channels.
+
+    A form is tried with the estimator that suits the model as given. Scaling inputs costs a float operator, so it must
+    gain more than rounding luck could.
+    """
+    given = Form("as given", model, dict(keep_float))
+    estimators: tuple[Estimator, ...] = ESTIMATORS if options.estimator == "auto" else (options.estimator,)
+    best = quantizer.candidate(given, estimators)
+    tried, outliers = {given.name: dict(best.tried_db)}, list[dict[str, Any]]()
+    contract, calibration, progress = quantizer.contract, quantizer.calibration, quantizer.progress
+    if options.equalize:
+        forms, outliers = equalized_forms(model, contract, calibration, progress)
+        for form in forms:
+            found = quantizer.candidate(replace(form, keep_float=dict(keep_float)), (best.estimator,))
+            tried[form.name] = dict(found.tried_db)
+            best = best.unless(found)
+    if options.scale_inputs and (scaled := scaled_input_form(best.form, contract, calibration, progress)):
+        found = quantizer.candidate(scaled, (best.estimator,))
+        tried[scaled.name] = dict(found.tried_db)
+        best = best.unless(found, INPUT_GAIN_DB)
+    return best, tried, outliers
 
 
 def _trained(
@@ -101,69 +114,6 @@ def _trained(
         train, validation = qat_parts(job, job.calibration)
         quantized, notes["qat"] = fine_tune(form, quantized, contract, train, validation, options.qat, job.progress)
     return quantized, notes
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """An int8 model, its estimator, its SNR, and the SNR of each way in which its biases were tried."""
-
-    choice: Choice
-    quantized: Quantized
-    snr_db: float
-    tried: tuple[tuple[str, float], ...]
-
-
-@dataclass(frozen=True)
-class _Quantizer:
-    """Quantizes forms of one float model under the same conditions."""
-
-    contract: Contract
-    calibration: Samples
-    judge: Judge
-    keep_float: Mapping[str, str]
-    correct_bias: bool
-    fast_x86: bool
-    progress: Progress
-
-    def quantize(self, form: "ir.Model", estimators: Sequence[Estimator]) -> _Candidate:
-        tensors = observed_tensors(plan_int8(form, self.keep_float))
-        observed = observe(form, self.contract, tensors, self.calibration, self.progress)
-        choice = choose_estimator(form, observed, estimators, self.judge, self.keep_float)
-        nearest_db = choice.best_db
-        if self.fast_x86:
-            narrow_weights(choice.quantized)
-            nearest_db = self.judge.snr_db(choice.quantized.model)
-        rounded = _Candidate(choice, choice.quantized, nearest_db, (("nearest", nearest_db),))
-        if not self.correct_bias:
-            return rounded
-        corrected = correct_biases(choice.quantized, self.contract, self.calibration, self.progress)
-        found_db = self.judge.snr_db(corrected.model)
-        tried = (*rounded.tried, ("biases corrected", found_db))
-        if found_db <= nearest_db:
-            return replace(rounded, tried=tried)
-        return _Candidate(choice, corrected, found_db, tried)
-
-
-def equalized_forms(
-    model: "ir.Model", contract: Contract, samples: Samples, progress: Progress
-) -> tuple[dict[str, "ir.Model"], list[dict[str, Any]]]:
-    """Copies of the float model with equalized channels, by what was done, and the outlier channels of the model.
-
-    Where a Clip bounds channels, what is gained is not certain: there is a form without those.
-    """
-    groups = channel_groups(model)
-    names = {str(value.name) for group in groups for value in group.tensors}
-    if not names:
-        return {}, []
-    seen = observe_channels(model, contract, names, samples, progress)
-    forms = {}
-    for name, bounded in (("equalized", True), ("equalized but for bounded channels", False)):
-        if not bounded and not any(group.bounds for group in groups):
-            continue
-        copy = model.clone()
-        if equalize([group for group in channel_groups(copy) if bounded or not group.bounds], seen):
-            forms[name] = copy
-    return forms, outlier_notes(seen)
 
 
 def split(job: Job, most: int) -> tuple[Samples, Samples, str]:

@@ -50,6 +50,7 @@ def convert(
     io: str = "float",
     form: str | None = None,
     fast_x86: bool = False,
+    rounding: str = "nearest",
     store: Path | str | None = None,
     trust: bool = False,
     progress: Progress | None = None,
@@ -58,7 +59,8 @@ def convert(
 
     `layout` is that of a TFLite file's images. Each of the next three asks for int8: `io`, for int8 or uint8 codes as
     inputs and outputs; `form`, how an ONNX file writes its integers (s8s8, u8s8, u8u8, or auto: for this processor);
-    `fast_x86`, for weights of 7 bits. Raises NoPath, UnsupportedOps, Diverged (nothing is written then), …
+    `fast_x86`, for weights of 7 bits. `rounding` "learned" trains the weights of an int8 or mixed file on their grids,
+    without labels. Raises NoPath, UnsupportedOps, Diverged (nothing is written then), …
     """
     out, progress = Path(out), progress or Silent()
     if out.suffix not in FORMAT_OF_SUFFIX or out.suffix in (".torch", ".pt2"):
@@ -78,7 +80,7 @@ def convert(
     start = _start(pipeline, source, target, samples, trust)
     route = plan(start.artifact.spec, [target], has_data=samples is not None)
     progress.say(f"plan:\n{route}")
-    pipeline.run(route, start, _options(route, target, layout, io, fast_x86))
+    pipeline.run(route, start, _options(route, target, layout, io) | _quantization(route, target, fast_x86, rounding))
     last = pipeline.hops[-1]
     if target == ONNX_INT8 and (form or io != "float") and last.verdict.diverged is None:
         last = recoded(pipeline, last, *choose_form(form or "s8s8"), check_io(io))
@@ -116,15 +118,20 @@ def _check_codes(target: Spec, io: str, form: str | None, fast_x86: bool) -> Non
         raise BadInput("; ".join(problems))
 
 
-def _options(route: Plan, target: Spec, layout: str, io: str, fast_x86: bool) -> dict[str, object]:
-    """The options that differ from their defaults, by step. Raises BadInput when `fast_x86` has no step to go to."""
-    chosen: dict[str, object] = {}
-    path = route.path(target)
-    if target.format is Format.TFLITE and (layout, io) != ("original", "float"):
-        codes = {"io": io} if io != "float" else {}
-        chosen[path[-1].name] = path[-1].options(layout=layout, **codes)
-    if fast_x86:
-        if not any(step.target == ONNX_INT8 for step in path):
-            raise BadInput("fast_x86 chooses the weights while they are quantized: convert from the float model")
-        chosen["quantize"] = QuantizeOptions(fast_x86=True)
-    return chosen
+def _options(route: Plan, target: Spec, layout: str, io: str) -> dict[str, object]:
+    """The options of the writer that differ from their defaults, by step."""
+    if target.format is not Format.TFLITE or (layout, io) == ("original", "float"):
+        return {}
+    codes = {"io": io} if io != "float" else {}
+    last = route.path(target)[-1]
+    return {last.name: last.options(layout=layout, **codes)}
+
+
+def _quantization(route: Plan, target: Spec, fast_x86: bool, rounding: str) -> dict[str, object]:
+    """The options of the step that quantizes, where they differ. Raises BadInput when the path has no such step."""
+    if not fast_x86 and rounding == "nearest":
+        return {}
+    for step in route.path(target):
+        if issubclass(step.options, QuantizeOptions):
+            return {step.name: step.options(fast_x86=fast_x86, rounding=rounding)}
+    raise BadInput("fast_x86 and rounding act while weights are quantized to int8: convert from the float model")

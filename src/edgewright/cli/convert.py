@@ -29,6 +29,9 @@ def command(
     fast_x86: Annotated[
         bool, typer.Option("--fast-x86", help="int8 with weights of 7 bits: fast on any x86, other answers.")
     ] = False,
+    rounding: Annotated[
+        str, typer.Option("--rounding", help="Of int8 weights: nearest, or learned: a minute of training, no labels.")
+    ] = "nearest",
     store: StorePath = None,
     trust: Trust = False,
     json_: Json = False,
@@ -41,7 +44,7 @@ def command(
 
     done = api.convert(
         str(source), out, data=data, precision=precision, layout=layout, io=io, form=form, fast_x86=fast_x86,
-        store=store, trust=trust, progress=progress(),
+        rounding=rounding, store=store, trust=trust, progress=progress(),
     )  # fmt: skip
     verdict = done.hop.verdict
     if json_:

@@ -82,7 +82,7 @@ def show_sensitivity(measured: "Sensitivity") -> None:
 
 
 def _noise(row: "OpNoise", with_outputs: bool) -> tuple[str, ...]:
-    from edgewright.export.onnx.quantize.choose import EXACT_DB
+    from edgewright.export.onnx.quantize.quantized import EXACT_DB
 
     def text(snr_db: float | None) -> str:
         return "-" if snr_db is None else "exact" if snr_db >= EXACT_DB else f"{snr_db:.1f}"

@@ -17,7 +17,7 @@ from edgewright.export.onnx.file import contract_of, load_onnx, save_model
 from edgewright.export.onnx.float16 import float16
 from edgewright.export.onnx.half_simulation import rounded_copy
 from edgewright.export.onnx.passes.shapes import infer_shapes
-from edgewright.export.onnx.quantize.choose import answers
+from edgewright.export.onnx.quantize.quantized import answers
 from edgewright.export.onnx.simplify import simplify
 from edgewright.export.steps import Job, NoOptions
 from edgewright.export.verify import snr_db

@@ -18,8 +18,8 @@ from edgewright.export.onnx.differentiable.ops.quantize import rounded
 from edgewright.export.onnx.differentiable.write_back import write_back
 from edgewright.export.onnx.file import contract_of, load_onnx
 from edgewright.export.onnx.quantize.calibrate import batches, open_session
-from edgewright.export.onnx.quantize.choose import Quantized, answers
 from edgewright.export.onnx.quantize.options import QuantizeOptions
+from edgewright.export.onnx.quantize.quantized import Quantized, answers
 from edgewright.export.onnx.quantize.truth import make_truth
 from edgewright.export.steps import Job
 from edgewright.export.verify import snr_db

@@ -12,9 +12,9 @@ from torch import nn
 from edgewright.data import Samples
 from edgewright.export.capture import capture_module
 from edgewright.export.onnx.file import contract_of
-from edgewright.export.onnx.quantize.bias import correct_biases
-from edgewright.export.onnx.quantize.choose import answers
+from edgewright.export.onnx.quantize.bias import channel_means, correct_biases
 from edgewright.export.onnx.quantize.options import QuantizeOptions
+from edgewright.export.onnx.quantize.quantized import answers
 from edgewright.export.onnx.quantize.truth import make_truth
 from edgewright.export.onnx.simplify import simplify
 from edgewright.export.steps import Job
@@ -50,7 +50,7 @@ def test_the_mean_of_each_channel_returns(kind: str) -> None:
     options = QuantizeOptions(equalize=False, correct_bias=False)
     quantized = make_truth(model, contract, Job(samples, samples), options, "model").quantized
     coarse(quantized.model)
-    corrected = correct_biases(quantized, contract, samples, Silent())
+    corrected = correct_biases(quantized, channel_means(model, contract, samples, Silent()))
 
     def shift(int8: ir.Model) -> float:
         difference = answers(int8, contract, samples)[0] - answers(model, contract, samples)[0]

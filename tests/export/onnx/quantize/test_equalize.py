@@ -12,9 +12,9 @@ from edgewright.data import Samples
 from edgewright.export.capture import capture_module
 from edgewright.export.onnx.file import contract_of
 from edgewright.export.onnx.quantize.channels import Channels, observe_channels, outlier_notes
-from edgewright.export.onnx.quantize.choose import answers
 from edgewright.export.onnx.quantize.equalize import channel_groups, equalize
 from edgewright.export.onnx.quantize.options import QuantizeOptions
+from edgewright.export.onnx.quantize.quantized import answers
 from edgewright.export.onnx.quantize.truth import make_truth
 from edgewright.export.onnx.simplify import simplify
 from edgewright.export.steps import Job
@@ -131,6 +131,31 @@ def test_spread_channels_come_back_and_are_named() -> None:
     assert found[True] > found[False] + 6
     assert truth.notes["weights"] == "equalized"
     assert truth.notes["outlier_channels"][0]["times_median"] > 8
+
+
+def test_inputs_of_unlike_channels_are_scaled_in_float_on_request() -> None:
+    """Three sensors of unlike units on one input: without a factor each, the small ones fall between two codes."""
+    torch.manual_seed(4)
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1))
+    units = torch.tensor([0.02, 1.0, 30.0]).reshape(1, -1, 1, 1)
+    with torch.no_grad():
+        module[0].weight.div_(units)
+    model = captured(lambda: module)
+    contract = contract_of(model)
+
+    def data(seed: int) -> Samples:
+        return Samples({"input": drawn(48, seed).inputs["input"] * units.numpy()})
+
+    wanted, found = answers(model, contract, data(3)), {}
+    for on in (False, True):
+        options = QuantizeOptions(scale_inputs=on)
+        truth = make_truth(model.clone(), contract, Job(data(1), data(2)), options, "model")
+        found[on] = min(map(snr_db, wanted, answers(truth.quantized.model, contract, data(3))))
+    assert found[True] > found[False] + 10
+    assert truth.notes["weights"].endswith("inputs scaled")
+    [row] = truth.notes["float_ops"]
+    assert (row["op"], row["node"]) == ("Mul", "input_scaling")
+    assert "like ranges" in row["why"]
 
 
 def test_outlier_channels_of_a_tensor() -> None:

@@ -16,8 +16,8 @@ from edgewright.devices.spec import Precision
 from edgewright.errors import BadData, BadInput, BadModel, Diverged, Error
 from edgewright.export.onnx.file import contract_of, load_onnx, save_model
 from edgewright.export.onnx.foreign import import_onnx
-from edgewright.export.onnx.quantize.choose import answers
 from edgewright.export.onnx.quantize.options import QuantizeOptions
+from edgewright.export.onnx.quantize.quantized import answers
 from edgewright.export.onnx.quantize.step import quantize
 from edgewright.export.onnx.quantize.truth import make_truth
 from edgewright.export.steps import Job, Notes

@@ -14,10 +14,10 @@ from edgewright.errors import BadInput, BadModel
 from edgewright.export.coreml.convert import coreml_mixed
 from edgewright.export.coreml.options import CoremlInt8Options
 from edgewright.export.onnx.file import contract_of, load_onnx
-from edgewright.export.onnx.quantize.choose import Judge
 from edgewright.export.onnx.quantize.goal import Goal, Score, goal_of
 from edgewright.export.onnx.quantize.mixed import MixedOptions, quantize_mixed
 from edgewright.export.onnx.quantize.plan import plan_int8
+from edgewright.export.onnx.quantize.quantized import Judge
 from edgewright.export.onnx.quantize.search import Unit, search, without_heavy
 from edgewright.export.steps import Job
 from edgewright.export.tflite.convert import TfliteOptions, tflite_mixed

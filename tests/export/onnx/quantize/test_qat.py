@@ -8,11 +8,11 @@ from edgewright.data import Samples
 from edgewright.errors import BadData, BadInput, BadRecipe
 from edgewright.export.onnx.file import contract_of, load_onnx
 from edgewright.export.onnx.quantize.calibrate import observe
-from edgewright.export.onnx.quantize.choose import Quantized, answers, quantized_copy
 from edgewright.export.onnx.quantize.options import QuantizeOptions
 from edgewright.export.onnx.quantize.plan import plan_int8
 from edgewright.export.onnx.quantize.qat import Qat, fine_tune, parts
 from edgewright.export.onnx.quantize.qdq import observed_tensors
+from edgewright.export.onnx.quantize.quantized import Quantized, answers, quantized_copy
 from edgewright.export.onnx.quantize.truth import make_truth
 from edgewright.export.steps import Job
 from edgewright.progress import Silent

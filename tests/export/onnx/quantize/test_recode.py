@@ -14,8 +14,8 @@ from edgewright.data import Samples
 from edgewright.devices.spec import Precision
 from edgewright.errors import BadInput, BadModel
 from edgewright.export.onnx.file import contract_of
-from edgewright.export.onnx.quantize.choose import answers
 from edgewright.export.onnx.quantize.ends import set_io
+from edgewright.export.onnx.quantize.quantized import answers
 from edgewright.export.onnx.quantize.recode import FORM_KEY, FORMS, CodesForm, choose_form, recode
 from edgewright.export.recoding import write_recoded
 from edgewright.export.steps import Job

@@ -7,8 +7,8 @@ import pytest
 from edgewright.data import Samples
 from edgewright.errors import BadInput
 from edgewright.export.onnx.file import contract_of, load_onnx
-from edgewright.export.onnx.quantize.choose import judge_of
 from edgewright.export.onnx.quantize.options import QuantizeOptions
+from edgewright.export.onnx.quantize.quantized import judge_of
 from edgewright.export.onnx.quantize.rounding import STEPS, learn_rounding, seconds_per_step
 from edgewright.export.onnx.quantize.truth import Truth, make_truth
 from edgewright.export.steps import Job

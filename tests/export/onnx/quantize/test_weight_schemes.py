@@ -21,9 +21,9 @@ from edgewright.export.onnx.passes.names import tidy_names
 from edgewright.export.onnx.passes.shapes import infer_shapes
 from edgewright.export.onnx.quantize.blocks import BlockOptions, int4_weights
 from edgewright.export.onnx.quantize.calibrate import open_session
-from edgewright.export.onnx.quantize.choose import answers
 from edgewright.export.onnx.quantize.dynamic import int8_dynamic
 from edgewright.export.onnx.quantize.least_squares import least_error_grids
+from edgewright.export.onnx.quantize.quantized import answers
 from edgewright.export.onnx.quantize.weight_only import int8_weights
 from edgewright.export.onnx.quantize.weights import WeightOptions
 from edgewright.export.steps import Job

@@ -1,6 +1,6 @@
-"""Which range estimator suits this model: measured, since no rule holds for all networks."""
+"""An int8 copy of a float model, and the judge of such copies: how near its answers are to the float model's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from edgewright.data import Samples
 from edgewright.export.onnx.quantize.calibrate import batches, open_session
-from edgewright.export.onnx.quantize.observation import Estimator, Observation
 from edgewright.export.onnx.quantize.plan import Plan, plan_int8
 from edgewright.export.onnx.quantize.qdq import Masters, Ranges, insert_qdq
 from edgewright.export.verify import snr_db
@@ -33,19 +32,6 @@ class Quantized:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What the best estimator gave, and the SNR of each that was tried (dB, higher is better)."""
-
-    quantized: Quantized
-    estimator: Estimator
-    snr_db: Mapping[Estimator, float]
-
-    @property
-    def best_db(self) -> float:
-        return self.snr_db[self.estimator]
-
-
-@dataclass(frozen=True)
 class Judge:
     """Measures models against the float model's answers on probes."""
 
@@ -60,24 +46,6 @@ class Judge:
 
 def judge_of(model: "ir.Model", contract: Contract, probes: Samples) -> Judge:
     return Judge(contract, probes, answers(model, contract, probes))
-
-
-def choose_estimator(
-    model: "ir.Model",
-    observed: Mapping[str, Observation],
-    candidates: Sequence[Estimator],
-    judge: Judge,
-    keep_float: Mapping[str, str] = MappingProxyType({}),
-) -> Choice:
-    """Quantize a copy of `model` with each estimator; keep the one that the judge finds best."""
-    made: dict[Estimator, Quantized] = {}
-    snr: dict[Estimator, float] = {}
-    for estimator in candidates:
-        ranges = {name: seen.range(estimator) for name, seen in observed.items()}
-        made[estimator] = quantized_copy(model, ranges, keep_float)
-        snr[estimator] = judge.snr_db(made[estimator].model)
-    best = max(candidates, key=lambda estimator: snr[estimator])  # the first among equals
-    return Choice(made[best], best, snr)
 
 
 def shown_db(value: float) -> float:
