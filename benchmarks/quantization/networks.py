@@ -23,7 +23,7 @@ SEEDED = ("watch_cnn", "student_net", "mobilenet_v2", "resnet18", "efficientnet_
 
 @dataclass(frozen=True)
 class Network:
-    """`folder` holds float32.onnx, float32.tflite, int8.onnx and int8.tflite."""
+    """`folder` holds float32.onnx, float32.tflite, int8.onnx and int8.tflite (or mixed ones in their place)."""
 
     name: str
     folder: Path
@@ -46,19 +46,19 @@ def trained(name: str, out: Path) -> Network:
     return Network(name, folder, data)
 
 
-def quantized_afresh(name: str, model: str, data: Path, folder: Path) -> Network:
-    """Float files from `model` (a float .onnx or a factory), int8 files calibrated on the data's calibration part."""
+def quantized_afresh(name: str, model: str, data: Path, folder: Path, precision: str = "int8") -> Network:
+    """Float files from `model` (a float .onnx or a factory), int8 or mixed ones from the data's calibration part."""
     folder.mkdir(parents=True, exist_ok=True)
     network = Network(name, folder, data)
     convert(model, network.file("float32.onnx"), "float32", data)
-    for file, precision in (("float32.tflite", "float32"), ("int8.onnx", "int8"), ("int8.tflite", "int8")):
-        convert(str(network.file("float32.onnx")), network.file(file), precision, data)
+    for suffix, chosen in ((".tflite", "float32"), (".onnx", precision), (".tflite", precision)):
+        convert(str(network.file("float32.onnx")), network.file(f"{chosen}{suffix}"), chosen, data)
     return network
 
 
 def convert(source: str, out: Path, precision: str, data: Path) -> None:
-    """By the command line, int8 with learned rounding."""
-    learned = ["--rounding", "learned"] if precision == "int8" else []
+    """By the command line, with learned rounding where weights become int8."""
+    learned = ["--rounding", "learned"] if precision in ("int8", "mixed") else []
     edgewright(["convert", source, str(out), "--precision", precision, "--data", str(data), *learned])
 
 

@@ -32,6 +32,17 @@ def by_onnxruntime(model: Path, out: Path, samples: Samples, method: Method) -> 
     )  # fmt: skip
 
 
+def invalid(model: Path) -> str | None:
+    """Why onnx's own checker refuses a file that a peer wrote; None for a valid one."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(model), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        return f"invalid file: {' '.join(str(error).split())[:60]}…"
+    return None
+
+
 def by_ai_edge_quantizer(model: Path, out: Path, samples: Samples) -> None:
     """Its recipe for static int8: weights per channel, activations int8, float I/O."""
     from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-untyped]

@@ -46,9 +46,12 @@ def calls(contract: Contract, samples: Samples) -> Iterator[dict[str, Array]]:
         yield {info.name: array for info, array in zip(contract.inputs, stored, strict=True)}
 
 
-def as_written(path: Path, samples: Samples) -> dict[str, Array]:
-    """The reference: onnxruntime without any optimization computes each node as the file says."""
-    contract = OnnxRuntime().load(artifact_at(path)).contract
+def as_written(path: Path, samples: Samples, like: Path | None = None) -> dict[str, Array]:
+    """The reference: onnxruntime without any optimization computes each node as the file says.
+
+    `like` names a file with the same inputs and outputs: onnxruntime's optimizer may refuse a peer's file.
+    """
+    contract = OnnxRuntime().load(artifact_at(like or path)).contract
     session = ort_session(path, optimized=False)
     names = [info.name for info in contract.outputs]
     answers = [contract.from_file(session.run(names, feed)) for feed in calls(contract, samples)]

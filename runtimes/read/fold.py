@@ -74,7 +74,7 @@ def fuse_qdq(ops: list[Op], tensors: Mapping[str, Tensor], outputs: set[str]) ->
 def _computes_on_integers(
     op: Op, tensors: Mapping[str, Tensor], dequantized: Mapping[str, str], quantizer: Mapping[str, str]
 ) -> bool:
-    if op.kind in ("quantize", "dequantize") or not all(name in quantizer for name in op.outputs):
+    if op.kind in ("quantize", "dequantize", "recurrent") or not all(name in quantizer for name in op.outputs):
         return False
     values = [name for name in op.inputs if not tensors[name].constant]
     constants = [tensors[name] for name in op.inputs if tensors[name].constant]

@@ -11,10 +11,10 @@ from edgewright.runtimes.dtypes import elements
 
 Kind = Literal[
     "conv", "depthwise_conv", "linear", "matmul", "pool", "elementwise", "activation", "reshape", "transpose", "pad",
-    "concat", "quantize", "dequantize", "normalization", "softmax", "reduce", "gather", "resize", "other",
+    "concat", "quantize", "dequantize", "normalization", "softmax", "reduce", "gather", "resize", "recurrent", "other",
 ]  # fmt: skip
 Coding = Literal["plain", "palettized", "sparse"]
-HEAVY: frozenset[Kind] = frozenset({"conv", "depthwise_conv", "linear", "matmul"})
+HEAVY: frozenset[Kind] = frozenset({"conv", "depthwise_conv", "linear", "matmul", "recurrent"})
 
 
 @dataclass(frozen=True)

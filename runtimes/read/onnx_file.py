@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 OPERATORS: dict[Kind, str] = {
     "conv": "Conv ConvTranspose ConvInteger QLinearConv",
     "linear": "Gemm",
+    "recurrent": "LSTM GRU RNN",
     "matmul": "MatMul MatMulInteger QLinearMatMul",
     "pool": "AveragePool MaxPool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool",
     "elementwise": "Add Sub Mul Div Max Min Pow Mod Sum Mean Abs Neg Exp Log Sqrt Reciprocal Sin Cos Tan Ceil Floor "
@@ -166,7 +167,8 @@ def _op(node: Any, tensors: dict[str, Tensor], fixed: set[str]) -> Op:
     macs = 0
     if kind in HEAVY:
         weight = node.input[WEIGHT_INPUT.get(node.op_type, 1)]
-        macs = _macs(node, tensors[node.input[0]].shape, tensors[weight].shape, tensors[node.output[0]].shape)
+        source, output = (tensors[name].shape for name in (node.input[0], next(filter(None, node.output))))
+        macs = _macs(node, source, tensors[weight].shape, output)
         if kind == "conv" and _is_depthwise(node, tensors[weight].shape):
             kind = "depthwise_conv"
         if kind == "matmul" and weight in fixed:
@@ -184,6 +186,9 @@ def _op(node: Any, tensors: dict[str, Tensor], fixed: set[str]) -> Op:
 def _macs(node: Any, source: Shape, weight: Shape, output: Shape) -> int:
     if node.op_type == "ConvTranspose":
         return macs_per_weight(elements(source), weight, 0)
+    if KINDS[node.op_type] == "recurrent":  # [directions, gates × hidden, inputs]: each step uses these and the state's
+        hidden = _integer(node, "hidden_size", 0)
+        return elements(source[:2]) * elements(weight[:2]) * ((weight[2] or 0) + hidden)
     if node.op_type == "Gemm":
         return macs_per_weight(elements(output), weight, 0 if _integer(node, "transB", 0) else 1)
     return matmul_macs(source, output) if "MatMul" in node.op_type else macs_per_weight(elements(output), weight, 0)

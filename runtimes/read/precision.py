@@ -7,7 +7,6 @@ from edgewright.devices.spec import Precision
 from edgewright.runtimes.dtypes import elements
 from edgewright.runtimes.read.model import HEAVY, Op, Tensor
 
-RECURRENT = {"LSTM", "GRU", "RNN"}
 DYNAMIC = {"MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "DynamicQuantizeLSTM"}
 STORED = {
     "int4": Precision.INT4_WEIGHTS,
@@ -25,7 +24,7 @@ def true_precision(ops: Iterable[Op], tensors: Mapping[str, Tensor]) -> Precisio
     """
     ops = list(ops)
     shares: Counter[Precision] = Counter()
-    for op in [op for op in ops if op.kind in HEAVY or op.op_type in RECURRENT] or ops:
+    for op in [op for op in ops if op.kind in HEAVY] or ops:
         weight = _weight(op, tensors)
         shares[_precision(op, weight, tensors)] += elements(weight.shape) if weight else 1
     if not shares:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx.reference import ReferenceEvaluator
 from numpy.typing import NDArray
 
 import edgewright.runtimes.tflite_legacy as legacy
@@ -201,6 +202,23 @@ def test_int8_onnx_runs_exactly(two_linear: Path) -> None:
     np.testing.assert_array_equal(inner["h"], inner["h_d"])  # what its readers see
     steps = inner["h"] / np.float32(0.05)
     np.testing.assert_allclose(steps, np.rint(steps), atol=1e-4)
+
+
+def test_layers_may_share_a_quantized_weight(tmp_path: Path) -> None:
+    import onnx
+
+    rng = np.random.default_rng(5)
+    codes = {"w": rng.integers(-127, 128, (8, 8, 1, 1)).astype(np.int8), "z": np.zeros(8, np.int8)}
+    arrays = codes | {"s": np.full(8, 0.004, np.float32), "b": rng.standard_normal(8).astype(np.float32)}
+    nodes = [onnx.helper.make_node("DequantizeLinear", ["w", "s", "z"], ["w_d"], axis=0)]
+    for source, result in (("x", "h"), ("r", "y")):
+        nodes.append(onnx.helper.make_node("Conv", [source, "w_d", "b"], [result]))
+    nodes.insert(2, onnx.helper.make_node("Relu", ["h"], ["r"]))
+    path = tmp_path / "shared.onnx"
+    onnx.save(make_onnx(nodes, {"x": (1, 8, 4, 4)}, {"y": (1, 8, 4, 4)}, arrays), path)
+    x = rng.standard_normal((1, 8, 4, 4)).astype(np.float32)
+    (wanted,) = ReferenceEvaluator(str(path)).run(None, {"x": x})
+    np.testing.assert_allclose(load("onnxruntime", path).run({"x": x})["y"], wanted, atol=1e-5)
 
 
 def test_untrusted_torch_is_not_run(tiny_torch: Path) -> None:

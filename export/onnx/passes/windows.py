@@ -14,12 +14,13 @@ Ints = tuple[int, ...]
 
 
 def place_windows(model: "ir.Model") -> int:
-    """Conv(auto_pad=SAME_UPPER) becomes Conv(pads), MaxPool(ceil_mode=1) becomes MaxPool(pads).
+    """Conv(auto_pad=SAME_UPPER) becomes Conv(pads), MaxPool(ceil_mode=1) becomes MaxPool(pads); ConvTranspose too.
 
     A window that ceil_mode would start beyond the tensor and its left pads does not exist in torch and onnxruntime,
     but shape inference counts it: shapes behind such a pool are inferred anew.
     """
-    return sum(_place(model, node) for node in nodes_of(model, "Conv", "AveragePool", "MaxPool"))
+    placed = sum(_place(model, node) for node in nodes_of(model, "Conv", "AveragePool", "MaxPool"))
+    return placed + sum(_place_transposed(node) for node in nodes_of(model, "ConvTranspose"))
 
 
 def _place(model: "ir.Model", node: "ir.Node") -> bool:
@@ -49,8 +50,29 @@ def _place(model: "ir.Model", node: "ir.Node") -> bool:
     return True
 
 
+def _place_transposed(node: "ir.Node") -> bool:
+    """ConvTranspose(auto_pad or output_shape) becomes ConvTranspose(pads); a mode that would pad, not cut, stays."""
+    import onnx_ir as ir
+
+    shape, mode = shape_of(node.inputs[0]), node.attributes.get_string("auto_pad", "NOTSET")
+    if shape is None or (mode == "NOTSET" and "output_shape" not in node.attributes):
+        return False
+    size, steps = shape[2:], _steps(node)
+    extra = integers(node, "output_padding", (0,) * len(size))
+    full = tuple((n - 1) * stride + extent + more for n, (extent, stride), more in zip(size, steps, extra))
+    by_mode = full if mode == "VALID" else tuple(n * stride for n, (_, stride) in zip(size, steps))
+    cuts = [have - want for have, want in zip(full, integers(node, "output_shape", by_mode)[-len(size) :])]
+    if min(cuts) < 0:
+        return False
+    small, large = [cut // 2 for cut in cuts], [cut - cut // 2 for cut in cuts]
+    node.attributes.add(ir.AttrInt64s("pads", small + large if mode == "SAME_UPPER" else large + small))
+    for name in ("auto_pad", "output_shape"):
+        node.attributes.pop(name, None)
+    return True
+
+
 def _kernel(node: "ir.Node") -> Ints:
-    by_weight = shape_of(node.inputs[1]) if node.op_type == "Conv" else None
+    by_weight = shape_of(node.inputs[1]) if node.op_type in ("Conv", "ConvTranspose") else None
     return integers(node, "kernel_shape", by_weight[2:] if by_weight else ())
 
 

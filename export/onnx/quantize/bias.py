@@ -6,15 +6,15 @@ Nagel et al. 2019 (arXiv 1906.04721, 4.2), Finkelstein et al. 2019 (arXiv 1906.0
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.data import Samples
-from edgewright.export.onnx.graph import constant, integers, nodes_of
+from edgewright.export.onnx.graph import integers, nodes_of
 from edgewright.export.onnx.quantize.calibrate import tensors_by_batch
+from edgewright.export.onnx.quantize.codes import Codes, codes_of
 from edgewright.export.onnx.quantize.layers import by_output, inputs_of
 from edgewright.export.onnx.quantize.plan import WEIGHTED
 from edgewright.export.onnx.quantize.quantized import Quantized
@@ -27,26 +27,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Codes:
-    """An integer initializer behind a DequantizeLinear, and its scales, one an element of `axis` (or of all)."""
-
-    value: "ir.Value"
-    scales: Floats
-    axis: int
-
-    @property
-    def name(self) -> str:
-        return str(self.value.name)
-
-    def real(self) -> Floats:
-        assert self.value.const_value is not None
-        codes = self.value.const_value.numpy().astype(np.float64)
-        spread = [1] * codes.ndim
-        spread[self.axis] = -1
-        return codes * self.scales.reshape(spread)
-
-
 def correct_biases(quantized: Quantized, means: Mapping[str, Floats]) -> Quantized:
     """A copy of `quantized` whose int8 layers with a bias answer, on average, as their float weights would.
 
@@ -54,7 +34,7 @@ def correct_biases(quantized: Quantized, means: Mapping[str, Floats]) -> Quantiz
     """
     model, masters = quantized.model.clone(), dict(quantized.masters)
     for node in nodes_of(model, *WEIGHTED):
-        weight, bias, mean = _codes(node, 1), _codes(node, 2), means.get(str(node.name))
+        weight, bias, mean = codes_of(node, 1), codes_of(node, 2), means.get(str(node.name))
         if weight is None or bias is None or mean is None:
             continue
         lost = by_output(node, masters[weight.name] - weight.real())
@@ -84,25 +64,11 @@ def _mean(value: NDArray[Any]) -> Floats:
     return mean
 
 
-def _codes(node: "ir.Node", index: int) -> Codes | None:
-    value = node.inputs[index] if index < len(node.inputs) else None
-    source = value.producer() if value is not None else None
-    if source is None or source.op_type != "DequantizeLinear":
-        return None
-    codes, scales = source.inputs[0], constant(source, 1)
-    if codes is None or codes.const_value is None or scales is None:
-        return None
-    return Codes(codes, scales.astype(np.float64), source.attributes.get_int("axis", 1) if scales.ndim else 0)
-
-
 def _outputs_each(node: "ir.Node") -> int:
     """How many elements of a channel of the output share the taps of one element of the input."""
     return int(np.prod(integers(node, "strides", (1,)))) if node.op_type == "ConvTranspose" else 1
 
 
 def _encode(bias: Codes, real: Floats) -> None:
-    import onnx_ir as ir
-
     limits = np.iinfo(np.int32)
-    codes = np.clip(np.rint(real / bias.scales), limits.min, limits.max).astype(np.int32)
-    bias.value.const_value = ir.tensor(codes, name=bias.name)
+    bias.write(np.clip(np.rint(real / bias.scales), limits.min, limits.max))

@@ -1,13 +1,18 @@
 """One float model quantized in each way that might suit it: measured, since no range estimator is best for all."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgewright.data import Samples
 from edgewright.export.onnx.quantize.bias import channel_means, correct_biases
 from edgewright.export.onnx.quantize.calibrate import observe
 from edgewright.export.onnx.quantize.forms import Form
-from edgewright.export.onnx.quantize.narrow import narrow_weights
+from edgewright.export.onnx.quantize.gptq import covariances, round_with_feedback
+from edgewright.export.onnx.quantize.grid import WEIGHT_LIMIT
+from edgewright.export.onnx.quantize.narrow import NARROW_LIMIT, narrow_weights
 from edgewright.export.onnx.quantize.observation import Estimator
 from edgewright.export.onnx.quantize.plan import plan_int8
 from edgewright.export.onnx.quantize.qdq import observed_tensors
@@ -18,9 +23,14 @@ from edgewright.runtimes.contract import Contract
 
 @dataclass(frozen=True)
 class Candidate:
-    """The best int8 form of `form`, its estimator and SNR (dB), and the SNR of each way that was tried."""
+    """The best int8 form of `form`, its estimator and SNR (dB), and the SNR of each way that was tried.
+
+    `nearest` has weights rounded to the nearest and biases as given; `means` are those of the inputs of its layers.
+    """
 
     form: Form
+    nearest: Quantized
+    means: Mapping[str, NDArray[np.float64]]
     quantized: Quantized
     estimator: Estimator
     snr_db: float
@@ -64,4 +74,15 @@ class Quantizer:
             tried_db[f"{best}, biases as they were"] = shown_db(plain_db)
             if plain_db >= snr_db:
                 corrected, snr_db = plain, plain_db
-        return Candidate(form, corrected, best, snr_db, tried_db)
+        return Candidate(form, plain, means, corrected, best, snr_db, tried_db)
+
+    def with_feedback(self, candidate: Candidate) -> Candidate:
+        """The candidate with its weights rounded by error feedback, where that helps."""
+        known = covariances(candidate.form.model, self.contract, self.calibration, self.progress)
+        limit = NARROW_LIMIT if self.narrow else WEIGHT_LIMIT
+        rounded = correct_biases(round_with_feedback(candidate.nearest, known, limit), candidate.means)
+        found_db = self.judge.snr_db(rounded.model)
+        tried = dict(candidate.tried_db) | {f"{candidate.estimator}, gptq": shown_db(found_db)}
+        if found_db <= candidate.snr_db:
+            return replace(candidate, tried_db=tried)
+        return replace(candidate, quantized=rounded, snr_db=found_db, tried_db=tried)

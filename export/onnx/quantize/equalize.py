@@ -178,7 +178,7 @@ def _bounded(factors: Floats, group: Group, seen: Mapping[str, Channels]) -> Flo
     """The nearest factors that keep clear of the Clips: what reached a bound in calibration keeps its scale."""
     for clip, bound in group.bounds:
         high = seen[str(clip.outputs[0].name)].high
-        least = np.where(high > 0, np.maximum(HEADROOM * high / bound, LEAST_BOUNDED), 1.0)
+        least = np.where(high > 0, np.maximum(HEADROOM * high / (bound or 1.0), LEAST_BOUNDED), 1.0)
         factors = np.maximum(factors, np.minimum(least, 1.0))
     return factors
 

@@ -1,13 +1,14 @@
 """The truth within an accuracy budget: int8 but for the few operators that cost too much, each with the reason."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgewright.data import Samples
 from edgewright.errors import BadInput
 from edgewright.export.onnx.file import contract_of, load_onnx, save_model
+from edgewright.export.onnx.quantize.bias import channel_means, correct_biases
 from edgewright.export.onnx.quantize.calibrate import observe
 from edgewright.export.onnx.quantize.goal import Goal, Score, goal_of
 from edgewright.export.onnx.quantize.local import merge
@@ -20,6 +21,7 @@ from edgewright.export.onnx.quantize.search import Found, search, units_of, with
 from edgewright.export.onnx.quantize.sensitivity import output_snr
 from edgewright.export.onnx.quantize.step import NEEDS
 from edgewright.export.onnx.quantize.truth import Truth, make_truth, split
+from edgewright.export.onnx.quantize.weight_only import store_recurrent
 from edgewright.export.steps import Job, Notes, step
 from edgewright.progress import Progress
 from edgewright.runtimes.artifact import Artifact
@@ -54,14 +56,17 @@ class MixedOptions(QuantizeOptions):
 def quantize_mixed(source: Artifact, out: Path, job: Job, options: MixedOptions) -> Notes:
     """Int8 where the budget allows it. Where plain int8 meets it the plan is that, and the file reads as int8.
 
+    Recurrent layers keep a float state, and get int8 weights.
+
     Raises BadModel when nothing heavy could stay in int8.
     """
     model = load_onnx(source.path)
     contract = contract_of(model)
     macs = {op.name: op.macs for op in read(source.path).ops}
     truth, notes = within_budget(model, contract, job, options, str(source.path), macs)
+    stored = store_recurrent(truth.quantized.model)
     save_model(truth.quantized.model, contract, out)
-    return truth.notes | notes
+    return truth.notes | notes | ({"int8_weights": stored} if stored else {})
 
 
 def within_budget(
@@ -71,11 +76,13 @@ def within_budget(
     _, probes, _ = split(job, options.samples)
     drop = DEFAULT_DROP if options.accuracy_drop is None else options.accuracy_drop
     goal = goal_of(model, contract, probes, job.validation, drop, options.snr_db)
-    plain = make_truth(model, contract, job, options, origin)
+    untrained = replace(options, rounding="nearest", qat=None)  # only what is kept in the end is trained
+    plain = make_truth(model, contract, job, untrained, origin)
     score = goal.score(plain.quantized.model)
     notes: Notes = {"goal": str(goal), "int8_score": str(score)}
     if goal.met(score):
         job.progress.say(f"mixed: plain int8 meets the budget ({score}; {goal})")
+        plain = plain if options == untrained else make_truth(model, contract, job, options, origin)
         return plain, notes | {"kept_float": [], "score": str(score), "goal_met": True}
     found = _search(model, contract, job, goal, plain.notes["estimator"], options, macs)
     truth = make_truth(model, contract, job, options, origin, found.keep_float)
@@ -106,8 +113,10 @@ def _search(
     ranges = {name: observation.range(estimator) for name, observation in seen.items()}
     units = units_of(plan, _noise(model, contract, ranges, probes, job.progress), macs)
 
+    means = channel_means(model, contract, calibration, job.progress) if options.correct_bias else {}
+
     def measure(keep_float: Mapping[str, str]) -> Score:
-        return goal.score(quantized_copy(model, ranges, keep_float).model)
+        return goal.score(correct_biases(quantized_copy(model, ranges, keep_float), means).model)
 
     with job.progress.task("mixed plan") as advance:
         found = search(units, measure, goal, advance)

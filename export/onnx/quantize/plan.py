@@ -37,7 +37,9 @@ FUSED_BOUNDS = ((0.0, 6.0), (-1.0, 1.0), (0.0, 1.0))
 class Plan:
     """`groups` maps every int8 tensor to the tensor that stands for its group; `fused` an activation to its producer.
 
-    `unseen` are tensors whose own range does not matter: MaxPool alone reads them, so what it drops may saturate.
+    `clamped` maps other clamping activations to the tensor that they alone read: it takes their output's grid. `unseen`
+    are tensors whose own range does not matter: such ones, and those that MaxPool alone reads. What is dropped behind
+    them may saturate.
     """
 
     int8: frozenset["ir.Node"]
@@ -45,6 +47,7 @@ class Plan:
     groups: "dict[ir.Value, ir.Value]"
     fixed: "dict[ir.Value, Grid]"
     fused: "dict[ir.Node, ir.Node]"
+    clamped: "dict[ir.Node, ir.Value]"
     unseen: frozenset["ir.Value"]
 
     @property
@@ -77,13 +80,14 @@ def plan_int8(model: "ir.Model", keep_float: Mapping[str, str] = MappingProxyTyp
     pairs = ((act, _fusing_producer(act)) for act in int8)
     fused = {act: producer for act, producer in pairs if producer is not None and producer in quantized}
     inner = {producer.outputs[0] for producer in fused.values()}
+    clamped = {act: value for act in int8 if act not in fused and (value := _clamped(act, reasons)) is not None}
     tensors = [value for node in int8 for value in (*data_inputs(node), node.outputs[0]) if value not in inner]
-    groups = _groups(tensors, int8)
+    groups = _groups(tensors, int8, clamped)
     fixed = {groups[value]: grid for value in tensors if (grid := _fixed_grid(value, reasons)) is not None}
-    unseen = frozenset(value for value in groups if _only_pooled(value, quantized))
+    unseen = frozenset(value for value in groups if value in clamped.values() or _only_pooled(value, quantized))
     order = {node: index for index, node in enumerate(model.graph)}
     reasons = dict(sorted(reasons.items(), key=lambda item: order[item[0]]))
-    return Plan(quantized, reasons, groups, fixed, fused, unseen)
+    return Plan(quantized, reasons, groups, fixed, fused, clamped, unseen)
 
 
 def data_inputs(node: "ir.Node") -> list["ir.Value"]:
@@ -204,7 +208,19 @@ def _fusing_producer(act: "ir.Node") -> "ir.Node | None":
     return producer if producer.op_type in FUSING and plain else None
 
 
-def _groups(tensors: "Iterable[ir.Value]", int8: "list[ir.Node]") -> "dict[ir.Value, ir.Value]":
+def _clamped(act: "ir.Node", floats: "Collection[ir.Node]") -> "ir.Value | None":
+    """What a clamping activation alone reads, on a grid that no one else has a say in: it may saturate early."""
+    value = act.inputs[0]
+    if act.op_type not in ("Relu", "Clip") or value is None or len(value.uses()) != 1 or value.is_graph_output():
+        return None
+    producer = value.producer()
+    carried = producer is not None and producer.op_type in (*CARRYING, "Concat")
+    return None if carried or value.const_value is not None or _fixed_grid(value, floats) is not None else value
+
+
+def _groups(
+    tensors: "Iterable[ir.Value]", int8: "list[ir.Node]", clamped: "Mapping[ir.Node, ir.Value]"
+) -> "dict[ir.Value, ir.Value]":
     """Every tensor → the first of its group (union-find with the ties of the operators)."""
     parent = {value: value for value in tensors}
 
@@ -217,6 +233,8 @@ def _groups(tensors: "Iterable[ir.Value]", int8: "list[ir.Node]") -> "dict[ir.Va
         if node.op_type in CARRYING or node.op_type == "Concat":
             for value in data_inputs(node):
                 parent[find(node.outputs[0])] = find(value)
+    for act, value in clamped.items():
+        parent[find(value)] = find(act.outputs[0])
     return {value: find(value) for value in parent}
 
 

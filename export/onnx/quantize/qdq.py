@@ -17,6 +17,8 @@ Ranges = Mapping[str, tuple[float, float]]
 Masters = Mapping[str, NDArray[Any]]
 """The float weight or bias behind each initializer of integer codes that `insert_qdq` wrote for one, by its name."""
 FEW_VALUES = 4096
+HARD_SWISH_PARTS = 64
+"""Of its input's step: LiteRT's kernel takes an output's scale down to 1/128 of it."""
 MARGINS = {"GlobalAveragePool": 1.25, "Gemm": 1.1}
 """Measured on unseen samples of the example networks: up to 1.9 dB for the pool, 1.1 dB for the last layer."""
 
@@ -36,7 +38,8 @@ def insert_qdq(model: "ir.Model", plan: Plan, ranges: Ranges) -> Masters:
     activation that its producer's grid implies is dropped.
     """
     grids = _grids(plan, ranges)
-    for activation, producer in plan.fused.items():
+    direct = {act: producer for act, value in plan.clamped.items() if (producer := value.producer()) in plan.int8}
+    for activation, producer in (plan.fused | direct).items():
         if _implied(activation, grids[activation.outputs[0]]):
             _drop(activation, producer, grids)
     masters: dict[ir.Value, NDArray[Any]] = {}
@@ -65,7 +68,21 @@ def _grids(plan: Plan, ranges: Ranges) -> "dict[ir.Value, Grid]":
         before = spans.get(leader, (low, high))
         spans[leader] = (min(low, before[0]), max(high, before[1]))
     by_leader = plan.fixed | {leader: activation_grid(*span) for leader, span in spans.items()}
+    for value, leader in plan.groups.items():  # in the graph's order
+        least = _least_scale(value, plan, by_leader)
+        if leader in spans and by_leader[leader].scale < least:
+            by_leader[leader] = Grid(float(np.float32(least)), by_leader[leader].zero_point)
     return {value: by_leader[leader] for value, leader in plan.groups.items()}
+
+
+def _least_scale(value: "ir.Value", plan: Plan, grids: "Mapping[ir.Value, Grid]") -> float:
+    """A finer grid would tell no more, since the operator's input has steps; kernels refuse much finer ones."""
+    node = value.producer()
+    x = None if node is None or node.op_type not in ("GlobalAveragePool", "HardSwish") else node.inputs[0]
+    if node is None or x is None or x not in plan.groups:
+        return 0.0
+    parts = np.prod((shape_of(x) or ())[2:]) if node.op_type == "GlobalAveragePool" else HARD_SWISH_PARTS
+    return float(grids[plan.groups[x]].scale / parts)
 
 
 def _margin(value: "ir.Value") -> float:

@@ -97,6 +97,9 @@ def _best(
         found = quantizer.candidate(scaled, (best.estimator,))
         tried[scaled.name] = dict(found.tried_db)
         best = best.unless(found, INPUT_GAIN_DB)
+    if options.rounding != "nearest":
+        best = quantizer.with_feedback(best)
+        tried[best.form.name] = dict(best.tried_db)
     return best, tried, outliers
 
 

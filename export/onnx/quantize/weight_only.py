@@ -1,12 +1,13 @@
 """onnx:int8-weights: weights in int8, one scale an output channel; all arithmetic stays float. Needs no data."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.export.onnx.file import contract_of, load_onnx, save_model
+from edgewright.export.onnx.graph import nodes_of
 from edgewright.export.onnx.passes.dead_code import remove_dead_code
 from edgewright.export.onnx.passes.names import tidy_names
 from edgewright.export.onnx.quantize.grid import WEIGHT_LIMIT, encode_weight
@@ -14,6 +15,9 @@ from edgewright.export.onnx.quantize.least_squares import least_error_grids
 from edgewright.export.onnx.quantize.weights import RECURRENT, Weight, WeightOptions, rows, store, weights_of
 from edgewright.export.steps import Job, Notes, step
 from edgewright.runtimes.artifact import Artifact
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 NEEDS = {"onnx": "onnx", "onnx-ir": "onnx", "onnxscript": "onnx"}
 
@@ -30,6 +34,19 @@ def int8_weights(source: Artifact, out: Path, job: Job, options: WeightOptions) 
     tidy_names(model)
     save_model(model, contract, out)
     return {"int8_weights": [str(weight.value.name) for weight in weights], "float_weights": rows(floats)}
+
+
+def store_recurrent(model: "ir.Model") -> list[str]:
+    """Int8 weights for every LSTM, GRU and RNN of a model, in place; the names of those weights."""
+    if not any(True for _ in nodes_of(model, *RECURRENT)):
+        return []
+    weights, _ = weights_of(model, 1, RECURRENT)
+    recurrent = [weight for weight in weights if weight.readers[0][0].op_type in RECURRENT]
+    for weight in recurrent:
+        store_int8(weight)
+    remove_dead_code(model)
+    tidy_names(model)
+    return [str(weight.value.name) for weight in recurrent]
 
 
 def store_int8(weight: Weight) -> None:

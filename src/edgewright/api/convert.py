@@ -50,7 +50,7 @@ def convert(
     io: str = "float",
     form: str | None = None,
     fast_x86: bool = False,
-    rounding: str = "nearest",
+    rounding: str = "gptq",
     store: Path | str | None = None,
     trust: bool = False,
     progress: Progress | None = None,
@@ -59,8 +59,8 @@ def convert(
 
     `layout` is that of a TFLite file's images. Each of the next three asks for int8: `io`, for int8 or uint8 codes as
     inputs and outputs; `form`, how an ONNX file writes its integers (s8s8, u8s8, u8u8, or auto: for this processor);
-    `fast_x86`, for weights of 7 bits. `rounding` "learned" trains the weights of an int8 or mixed file on their grids,
-    without labels. Raises NoPath, UnsupportedOps, Diverged (nothing is written then), …
+    `fast_x86`, for weights of 7 bits. `rounding` of int8 weights: nearest, gptq (error
+    feedback) or learned (trained on their grids, without labels). Raises NoPath, UnsupportedOps, Diverged (nothing is written then), …
     """
     out, progress = Path(out), progress or Silent()
     if out.suffix not in FORMAT_OF_SUFFIX or out.suffix in (".torch", ".pt2"):
@@ -129,7 +129,7 @@ def _options(route: Plan, target: Spec, layout: str, io: str) -> dict[str, objec
 
 def _quantization(route: Plan, target: Spec, fast_x86: bool, rounding: str) -> dict[str, object]:
     """The options of the step that quantizes, where they differ. Raises BadInput when the path has no such step."""
-    if not fast_x86 and rounding == "nearest":
+    if not fast_x86 and rounding == "gptq":
         return {}
     for step in route.path(target):
         if issubclass(step.options, QuantizeOptions):

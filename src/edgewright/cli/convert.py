@@ -30,8 +30,9 @@ def command(
         bool, typer.Option("--fast-x86", help="int8 with weights of 7 bits: fast on any x86, other answers.")
     ] = False,
     rounding: Annotated[
-        str, typer.Option("--rounding", help="Of int8 weights: nearest, or learned: a minute of training, no labels.")
-    ] = "nearest",
+        str,
+        typer.Option("--rounding", help="Of int8 weights: nearest, gptq, or learned: minutes of training, no labels."),
+    ] = "gptq",
     store: StorePath = None,
     trust: Trust = False,
     json_: Json = False,

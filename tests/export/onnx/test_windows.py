@@ -46,6 +46,7 @@ def pool_of(shape: tuple[int, ...], pool: torch.nn.Module) -> ir.Model:
 
 
 NAMES = ("kernel_size", "stride", "padding")
+X, W = (1, 2, 5, 5), (2, 3, 4, 5)
 
 
 @pytest.mark.parametrize("case", POOLS)
@@ -73,3 +74,34 @@ def test_same_padding_of_a_dilated_convolution_counts_its_dilation() -> None:
     assert integers(conv, "pads", ()) == (2, 1, 2, 2)
     infer_shapes(model)
     assert shape_of(conv.outputs[0]) == (1, 1, 9, 5)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        'auto_pad="SAME_UPPER"',
+        'auto_pad="SAME_LOWER"',
+        'auto_pad="SAME_LOWER", output_padding=[1,1]',
+        'auto_pad="VALID", output_padding=[1,0]',
+        "output_shape=[9,10]",
+        "output_shape=[9,10], output_padding=[1,1]",
+    ],
+)
+def test_what_a_transposed_convolution_cuts_becomes_pads(asked: str) -> None:
+    text = (
+        '<ir_version: 10, opset_import: ["" : 21]> agraph (float[1,2,5,5] x, float[2,3,4,5] w) => (float[1,3,h,v] y)'
+        f"{{ y = ConvTranspose<{asked}, strides=[2,2]>(x, w) }}"
+    )
+    model = ir.from_proto(onnx.parser.parse_model(text))
+    rng = np.random.default_rng(0)
+    fed = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in (("x", X), ("w", W))}
+    wanted = answer(model, fed)
+    assert place_windows(model) == 1
+    assert not {"auto_pad", "output_shape"} & set(model.graph[0].attributes)
+    np.testing.assert_array_equal(answer(model, fed), wanted)
+
+
+def answer(model: ir.Model, fed: dict[str, np.ndarray]) -> np.ndarray:  # type: ignore[type-arg]
+    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    found: np.ndarray = session.run(None, fed)[0]  # type: ignore[type-arg]
+    return found
