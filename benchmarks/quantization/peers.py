@@ -38,8 +38,8 @@ LARGE_INPUT = 10_000
 def measure(out: Path, names: Sequence[str] = (*REAL, *MIXED, *SEEDED)) -> list[Table]:
     """The networks trained on real data carry the bar of the median; those with random weights only must not lose.
 
-    Of the latter nearly all noise is the rounding of activations to 8 bits, which every quantizer pays. What a trained
-    network has, weights and ranges worth choosing well, they lack.
+    Of the latter four fifths of the noise is the rounding of activations to 8 bits, which every quantizer pays
+    (watch_cnn, student_net; of the trained digits and wakeword three fifths): better weights can win little there.
     """
     unknown = sorted(set(names) - {*REAL, *MIXED, *SEEDED})
     if unknown:

@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from edgewright.export.onnx.graph import constant, make, nodes_of, replace
+import numpy as np
+
+from edgewright.export.onnx.graph import add_initializer, constant, make, nodes_of, replace, shape_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -24,7 +26,22 @@ def unify_activations(model: "ir.Model") -> int:
     ]
     count = RewriteRuleSet([*clips, *relus]).apply_to_model(model)
     count += rules.fuse_hardswish_rules().apply_to_model(model)
+    count += sum(_bounded(node) for node in nodes_of(model, "Max", "Min"))
     return count + sum(_open_clip(node) for node in nodes_of(model, "Clip"))
+
+
+def _bounded(node: "ir.Node") -> bool:
+    """Max(x, 2) → Clip(x, min=2); Min(x, 2) → Clip(x, max=2)."""
+    if len(node.inputs) != 2:
+        return False
+    for index in (0, 1):
+        bound, other = constant(node, index), node.inputs[1 - index]
+        same = shape_of(other) is not None and shape_of(other) == shape_of(node.outputs[0])
+        if bound is not None and bound.size == 1 and same and bound.dtype == np.float32 and node.graph is not None:
+            value = add_initializer(node.graph, f"{node.outputs[0].name}_bound", bound.reshape(()))
+            replace(node, make("Clip", [other, value] if node.op_type == "Max" else [other, None, value]))
+            return True
+    return False
 
 
 def _open_clip(node: "ir.Node") -> bool:

@@ -7,6 +7,8 @@ from edgewright.export.onnx.graph import constant, drop_identities, integers, ma
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}
+
 
 def remove_no_ops(model: "ir.Model") -> int:
     """Dropout(Identity(x)) + 0 → x; likewise x·1, x÷1, a Cast to the same type, an Expand, Pad or Slice of nothing."""
@@ -14,9 +16,9 @@ def remove_no_ops(model: "ir.Model") -> int:
     from onnxscript.rewriter.rules import common as rules
 
     before = len(model.graph)
-    neutral = [*rules.mul_by_1_rule.commute(), *rules.add_0_rule.commute(), rules.sub_0_rule, rules.div_by_1_rule]
-    shaped = [rules.no_op_cast_rule, rules.no_op_expand_rule, rules.no_op_transpose_rule]
-    RewriteRuleSet([*neutral, *shaped]).apply_to_model(model)
+    RewriteRuleSet([rules.no_op_cast_rule, rules.no_op_expand_rule, rules.no_op_transpose_rule]).apply_to_model(model)
+    for node in nodes_of(model, *NEUTRAL):
+        _leave_out_neutral(node)
     for node in nodes_of(model, "Concat"):
         _leave_out_empty(node)
     for node in nodes_of(model, "Dropout", "Pad", "AveragePool", "MaxPool", "Concat", "Slice"):
@@ -24,6 +26,16 @@ def remove_no_ops(model: "ir.Model") -> int:
             replace(node, make("Identity", [node.inputs[0]]))
     drop_identities(model)
     return before - len(model.graph)
+
+
+def _leave_out_neutral(node: "ir.Node") -> None:
+    """x + 0, 0 + x, x - 0, x·1, 1·x, x÷1 → x, exactly so: an ε of 1e-10 keeps a logarithm finite."""
+    for index in (0, 1) if node.op_type in ("Add", "Mul") else (1,):
+        operand, other = constant(node, index), node.inputs[1 - index]
+        same = shape_of(other) is not None and shape_of(other) == shape_of(node.outputs[0])
+        if operand is not None and operand.size == 1 and same and operand.item() == NEUTRAL[node.op_type]:
+            replace(node, make("Identity", [other]))
+            return
 
 
 def _leave_out_empty(node: "ir.Node") -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 Floats = NDArray[np.float64]
-DRAWN = 256  # positions of a sample that count: neighbours say the same
+DRAWN = 64  # positions of a sample that count: neighbours say the same
 LARGEST = 1024  # inputs of a block: beyond, a layer falls into blocks that do not help each other
 DAMPING = 0.01  # of the mean variance: calibration does not know the rest
 
@@ -86,24 +86,26 @@ def _rounded(weight: Floats, covariance: Floats, limit: int) -> Floats:
     blocks, size, _ = covariance.shape
     if size * blocks == inputs * taps:  # one group, its inputs in blocks
         pieces = weight.reshape(outputs, blocks, size).swapaxes(0, 1)
-        rounded = np.stack([_feedback(piece, each, limit) for piece, each in zip(pieces, covariance)])
-        return rounded.swapaxes(0, 1).reshape(weight.shape)
-    pieces = weight.reshape(blocks, outputs // blocks, size)  # a block a group
-    return np.stack([_feedback(piece, each, limit) for piece, each in zip(pieces, covariance)]).reshape(weight.shape)
+        return _feedback(pieces, covariance, limit).swapaxes(0, 1).reshape(weight.shape)
+    return _feedback(weight.reshape(blocks, outputs // blocks, size), covariance, limit).reshape(weight.shape)
 
 
 def _feedback(weight: Floats, covariance: Floats, limit: int) -> Floats:
-    """Codes [outputs, size] for one block, the inputs that vary most first. Each row has a scale of its own."""
-    variance = np.diag(covariance)
-    order = np.argsort(-variance, kind="stable")
-    damped = covariance[np.ix_(order, order)] + (DAMPING * variance.mean() + 1e-12) * np.eye(len(order))
-    upper = np.linalg.cholesky(np.linalg.inv(damped)).T
-    rest, codes = weight[:, order].copy(), np.empty_like(weight)
-    for index in range(len(order)):
-        codes[:, order[index]] = np.clip(np.rint(rest[:, index]), -limit, limit)
-        error = (rest[:, index] - codes[:, order[index]]) / upper[index, index]
-        rest[:, index + 1 :] -= error[:, None] * upper[index, index + 1 :]
-    return codes
+    """Codes [blocks, outputs, size], each block by itself, the inputs that vary most first."""
+    variance = np.diagonal(covariance, axis1=1, axis2=2)
+    order = np.argsort(-variance, axis=1, kind="stable")[:, None]
+    floor = DAMPING * variance.mean(1)[:, None, None] + 1e-12
+    damped = covariance + floor * np.eye(covariance.shape[1])
+    damped = np.take_along_axis(np.take_along_axis(damped, order.swapaxes(1, 2), 1), order, 2)
+    upper = np.linalg.cholesky(np.linalg.inv(damped)).swapaxes(1, 2)
+    rest, codes = np.take_along_axis(weight, order, 2), np.empty_like(weight)
+    for index in range(weight.shape[2]):
+        codes[:, :, index] = np.clip(np.rint(rest[:, :, index]), -limit, limit)
+        error = (rest[:, :, index] - codes[:, :, index]) / upper[:, None, index, index]
+        rest[:, :, index + 1 :] -= error[:, :, None] * upper[:, None, index, index + 1 :]
+    found = np.empty_like(codes)
+    np.put_along_axis(found, order, codes, 2)
+    return found
 
 
 def _is_plain(node: "ir.Node") -> bool:

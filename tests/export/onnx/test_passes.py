@@ -110,6 +110,16 @@ EXAMPLES: dict[str, tuple[Pass, str, list[str]]] = {
         "(float[9] x) => (float[9] y) <float six = {6}> { a = Relu(x) y = Clip(a, , six) }",
         ["Clip"],
     ),
+    "a bound as Max": (
+        unify_activations,
+        "(float[9] x) => (float[9] y) <float low = {-0.4}> { a = LeakyRelu(x) y = Max(low, a) }",
+        ["LeakyRelu", "Clip"],
+    ),
+    "an outer Min of another shape": (
+        unify_activations,
+        "(float[1] x) => (float[1,1] y) <float[1,1] top = {2}> { y = Min(x, top) }",
+        ["Min"],
+    ),
     "open Clip": (
         unify_activations,
         "(float[9] x) => (float[9] y) <float zero = {0}, float top = {3.4e38}> { y = Clip(x, zero, top) }",
@@ -257,6 +267,12 @@ EXAMPLES: dict[str, tuple[Pass, str, list[str]]] = {
         remove_no_ops,
         "(float[4] x) => (float[4] y) <int64[2] p = {1, -1}> { y = Pad(x, p) }",
         ["Pad"],
+    ),
+    "an epsilon under a logarithm": (
+        remove_no_ops,
+        "(float[4] x) => (float[4] y) <float tiny = {1e-10}, float near = {1.00001}>"
+        "{ s = Mul(x, x) m = Mul(s, near) a = Add(m, tiny) y = Log(a) }",
+        ["Mul", "Mul", "Add", "Log"],
     ),
     "a Pad and a pool of nothing": (
         remove_no_ops,
