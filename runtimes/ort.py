@@ -98,7 +98,7 @@ def _open(model: Path | bytes, path: Path, threads: int, *, optimized: bool = Tr
 
 
 def _own_constants(path: Path) -> bytes:
-    """The model with codes and a zero point for each reader of a quantized weight: exact kernels fail on shared ones."""
+    """Codes and a zero point for each reader of a quantized weight: exact kernels fail on shared ones."""
     import onnx
 
     model = onnx.load(path)

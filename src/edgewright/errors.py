@@ -60,6 +60,9 @@ class NoPath(Error, LookupError):
     """No chain of steps leads from the source to the wanted artifact."""
 
 
+LISTED = ("coreml", "tflite")  # targets that `edgewright ops` knows
+
+
 class UnsupportedOps(Error, NotImplementedError):
     """Operators that a target cannot express; `missing` maps each to (reason, names of its nodes)."""
 
@@ -71,7 +74,7 @@ class UnsupportedOps(Error, NotImplementedError):
         super().__init__(
             f"{target} cannot express {len(missing)} operator(s) of this model:\n"
             + "\n".join(lines)
-            + f"\nSee `edgewright ops {target}` for what is supported."
+            + (f"\nSee `edgewright ops {target}` for what is supported." if target in LISTED else "")
         )
         self.target = target
         self.missing = missing

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx.reference import ReferenceEvaluator
 from numpy.typing import NDArray
 
 import edgewright.runtimes.tflite_legacy as legacy
@@ -204,8 +203,9 @@ def test_int8_onnx_runs_exactly(two_linear: Path) -> None:
     np.testing.assert_allclose(steps, np.rint(steps), atol=1e-4)
 
 
-def test_layers_may_share_a_quantized_weight(tmp_path: Path) -> None:
+def test_layers_may_share_a_quantized_weight(make_onnx: Any, tmp_path: Path) -> None:
     import onnx
+    from onnx.reference import ReferenceEvaluator
 
     rng = np.random.default_rng(5)
     codes = {"w": rng.integers(-127, 128, (8, 8, 1, 1)).astype(np.int8), "z": np.zeros(8, np.int8)}

@@ -6,7 +6,7 @@ from typing import NoReturn
 from edgewright.errors import UnsupportedOps
 from edgewright.export.lowering import Lowerings
 
-TORCH = Lowerings("torch", "edgewright.export.onnx.differentiable.ops")
+TORCH = Lowerings("training (learned rounding, qat)", "edgewright.export.onnx.differentiable.ops")
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def int4_weights(source: Artifact, out: Path, job: Job, options: BlockOptions) -
     weights, floats = weights_of(model, options.smallest)
     blocks = {weight: _block(weight, options.block_size) for weight in weights}
     if not any(blocks.values()):
-        raise BadModel(f"{source.path}: no weight has blocks of {SHORTEST} or more; choose int8-weights")
+        raise BadModel(f"int4-weights: no weight has blocks of {SHORTEST} or more; choose int8-weights")
     for weight, block in blocks.items():
         if block:
             _store_int4(weight, block)

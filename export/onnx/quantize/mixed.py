@@ -63,7 +63,7 @@ def quantize_mixed(source: Artifact, out: Path, job: Job, options: MixedOptions)
     model = load_onnx(source.path)
     contract = contract_of(model)
     macs = {op.name: op.macs for op in read(source.path).ops}
-    truth, notes = within_budget(model, contract, job, options, str(source.path), macs)
+    truth, notes = within_budget(model, contract, job, options, "mixed", macs)
     stored = store_recurrent(truth.quantized.model)
     save_model(truth.quantized.model, contract, out)
     return truth.notes | notes | ({"int8_weights": stored} if stored else {})

@@ -17,8 +17,8 @@ Ranges = Mapping[str, tuple[float, float]]
 Masters = Mapping[str, NDArray[Any]]
 """The float weight or bias behind each initializer of integer codes that `insert_qdq` wrote for one, by its name."""
 FEW_VALUES = 4096
-HARD_SWISH_PARTS = 64
-"""Of its input's step: LiteRT's kernel takes an output's scale down to 1/128 of it."""
+PARTS_OF_STEP = 64
+"""XNNPACK crashes at 1/256 of what a product of codes is worth (7-bit weights double it), HardSwish refuses 1/128."""
 MARGINS = {"GlobalAveragePool": 1.25, "Gemm": 1.1}
 """Measured on unseen samples of the example networks: up to 1.9 dB for the pool, 1.1 dB for the last layer."""
 
@@ -76,13 +76,20 @@ def _grids(plan: Plan, ranges: Ranges) -> "dict[ir.Value, Grid]":
 
 
 def _least_scale(value: "ir.Value", plan: Plan, grids: "Mapping[ir.Value, Grid]") -> float:
-    """A finer grid would tell no more, since the operator's input has steps; kernels refuse much finer ones."""
+    """A finer grid would tell no more, since the operator's inputs have steps; kernels refuse much finer ones."""
     node = value.producer()
-    x = None if node is None or node.op_type not in ("GlobalAveragePool", "HardSwish") else node.inputs[0]
-    if node is None or x is None or x not in plan.groups:
+    node = plan.fused.get(node, node) if node is not None else None
+    inputs = [] if node is None or node not in plan.int8 else data_inputs(node)
+    steps = [grids[plan.groups[x]].scale for x in inputs if x in plan.groups]
+    if node is None or not steps:
         return 0.0
-    parts = np.prod((shape_of(x) or ())[2:]) if node.op_type == "GlobalAveragePool" else HARD_SWISH_PARTS
-    return float(grids[plan.groups[x]].scale / parts)
+    if node.op_type == "GlobalAveragePool":
+        return float(steps[0] / np.prod((shape_of(inputs[0]) or ())[2:]))
+    axis, weight = weight_axis(node), constant(node, 1)
+    if axis is not None and weight is not None:
+        steps.append(float(channel_scales(weight, axis, constant(node, 2), steps[0]).max()))
+    step = np.prod(steps) if axis is not None or node.op_type in ("Mul", "MatMul") else max(steps)
+    return float(step / PARTS_OF_STEP)
 
 
 def _margin(value: "ir.Value") -> float:

@@ -21,17 +21,17 @@ def quantize(source: Artifact, out: Path, job: Job, options: QuantizeOptions) ->
     """
     model = load_onnx(source.path)
     contract = contract_of(model)
-    truth = make_truth(model, contract, job, options, str(source.path))
-    _require_heavy(truth.notes, source.path)
+    truth = make_truth(model, contract, job, options, "int8")
+    _require_heavy(truth.notes)
     save_model(truth.quantized.model, contract, out)
     return truth.notes
 
 
-def _require_heavy(notes: Notes, origin: Path) -> None:
+def _require_heavy(notes: Notes) -> None:
     """An int8 file whose time goes into float operators would not be what it is called."""
     heavy = [row for row in notes["float_ops"] if row["op"] in HEAVY]
     if heavy:
         rows = "\n".join(f"  {row['op']} ({row['node']}): {row['why']}" for row in heavy)
         raise BadModel(
-            f"{origin}: as int8, heavy operators of it would run in float; ask for `mixed` or `int8-weights`:\n{rows}"
+            f"as int8, heavy operators of this model would run in float; ask for `mixed` or `int8-weights`:\n{rows}"
         )

@@ -45,7 +45,7 @@ def make_truth(
     origin: str,
     keep_float: Mapping[str, str] = MappingProxyType({}),
 ) -> Truth:
-    """Calibrate on `job.calibration`; choices are measured on `job.validation`. `origin` names the model in errors.
+    """Calibrate on `job.calibration`; choices are measured on `job.validation`. `origin` begins the errors.
 
     `keep_float` maps names of nodes that stay in float to the reason. Raises BadInput without samples, BadModel when
     nothing would run in int8.
@@ -135,4 +135,4 @@ def split(job: Job, most: int) -> tuple[Samples, Samples, str]:
 def _require_int8(plan: Plan, origin: str) -> None:
     if not plan.int8:
         rows = "\n".join(f"  {row['op']} ({row['node']}): {row['why']}" for row in plan.float_ops()[:20])
-        raise BadModel(f"{origin}: no operator of it would run in int8; keep float32 or float16:\n{rows}")
+        raise BadModel(f"{origin}: no operator of this model would run in int8; keep float32 or float16:\n{rows}")

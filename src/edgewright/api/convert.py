@@ -59,8 +59,8 @@ def convert(
 
     `layout` is that of a TFLite file's images. Each of the next three asks for int8: `io`, for int8 or uint8 codes as
     inputs and outputs; `form`, how an ONNX file writes its integers (s8s8, u8s8, u8u8, or auto: for this processor);
-    `fast_x86`, for weights of 7 bits. `rounding` of int8 weights: nearest, gptq (error
-    feedback) or learned (trained on their grids, without labels). Raises NoPath, UnsupportedOps, Diverged (nothing is written then), …
+    `fast_x86`, for weights of 7 bits. `rounding` of int8 weights: nearest, gptq (error feedback) or learned (trained on
+    their grids, without labels). Raises NoPath, UnsupportedOps, Diverged (nothing is written then), …
     """
     out, progress = Path(out), progress or Silent()
     if out.suffix not in FORMAT_OF_SUFFIX or out.suffix in (".torch", ".pt2"):

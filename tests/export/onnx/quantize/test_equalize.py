@@ -165,3 +165,21 @@ def test_outlier_channels_of_a_tensor() -> None:
     assert outlier_notes({"a": wide, "b": Channels(-ones, ones, ones)}) == [
         {"tensor": "a", "channel": 8, "times_median": 20.0}
     ]
+
+
+def test_channels_that_a_clip_makes_zero_are_left_alone() -> None:
+    """A bound of zero, which nothing exceeds: no division by it."""
+
+    class Zeroed(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.clamp(x, 0.0, 0.0)
+
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(3, 8, 1), Zeroed(), nn.Conv2d(8, 4, 1))
+
+    model, samples = captured(build), drawn(8, 0)
+    groups = channel_groups(model)
+    assert [bound for group in groups for _, bound in group.bounds] == [0.0]
+    names = {str(value.name) for group in groups for value in group.tensors}
+    assert equalize(groups, observe_channels(model, contract_of(model), names, samples, Silent())) == 0

@@ -216,10 +216,36 @@ def test_odd_bounds_clamp_in_int8(tmp_path: Path) -> None:
     assert np.abs(found.truth["y"] - found.litert["y"]).max() <= 1.01 * step
 
 
+def test_what_an_odd_clip_cuts_takes_no_codes(tmp_path: Path) -> None:
+    """A channel far beyond the bounds: with a grid of its own the convolution would leave few codes to the others."""
+    graph = f"{WIDE} {{ c = Conv(x, w, b) k = Clip(c, low, high) y = Conv(k, w, b) }}"
+    constants = {"w": SQUARE, "b": np.float32([0, -300, 0]), **{k: np.array(v) for k, v in BOUNDS.items()}}
+    found = road(tmp_path, graph, constants, {"x": draw(24, 3, 6, 6)})
+    assert found.worst_db() > 35
+    assert set(found.tflite["ops"]) == {"CONV_2D", "QUANTIZE", "DEQUANTIZE", "TRANSPOSE"}
+
+
+def test_a_grid_is_no_finer_than_the_input_of_its_operator_can_tell(tmp_path: Path) -> None:
+    """A mean near zero of large values, and a HardSwish of large negative ones: kernels refuse such ratios."""
+    x = 1000 * draw(24, 3, 6, 6)
+    x -= x.mean(axis=(2, 3), keepdims=True)
+    pooled = road(tmp_path, "(float[1,3,6,6] x) => (float[1,3,1,1] y) { y = GlobalAveragePool(x) }", {}, {"x": x})
+    step = (x.max() - x.min()) / 255
+    for answer in (pooled.truth["y"], pooled.litert["y"]):
+        assert np.abs(answer).max() < step
+    gain = np.float32(40000) * SQUARE
+    graph = f"{WIDE} {{ c = Conv(x, w, b) y = Clip(c, low, high) }}"
+    bounds = {k: np.array(v) for k, v in BOUNDS.items()}
+    clipped = road(tmp_path, graph, {"w": gain, "b": SHIFT, **bounds}, {"x": draw(24, 3, 6, 6)})
+    assert np.abs(clipped.truth["y"] - clipped.litert["y"]).max() < 0.1
+    swish = road(tmp_path, f"{WIDE} {{ y = HardSwish(x) }}", {}, {"x": -np.abs(x) - 4})
+    assert np.abs(swish.litert["y"]).max() < step
+
+
 def test_heavy_operators_in_float_are_no_int8(tmp_path: Path) -> None:
     graph = "(float[1,3,6,6] x, float[3,3,1,1] k) => (float[1,3,6,6] y) { c = Conv(x, w, b) y = Conv(c, k) }"
     inputs = {"x": draw(4, 1, 3, 6, 6), "k": draw(4, 3, 3, 1, 1)}
-    with pytest.raises(BadModel, match=r"heavy operators of it would run in float.*\n.*its weight is computed"):
+    with pytest.raises(BadModel, match=r"heavy operators of this model would run in float.*\n.*its weight is computed"):
         road(tmp_path, graph, {"w": SQUARE, "b": SHIFT}, inputs)
     assert not (tmp_path / "int8.onnx").exists()
 

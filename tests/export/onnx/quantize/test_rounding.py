@@ -72,7 +72,7 @@ def test_what_does_not_gain_is_not_kept(model):
 
 
 def test_options_refuse_what_they_do_not_know():
-    with pytest.raises(BadInput, match="nearest or learned"):
+    with pytest.raises(BadInput, match="nearest, gptq, learned"):
         QuantizeOptions(rounding="best")  # type: ignore[arg-type]
     with pytest.raises(BadInput, match="at least 1"):
         QuantizeOptions(rounding_seconds=0)
