@@ -10,6 +10,7 @@ from edgewright.export.steps import Job, Notes, step
 from edgewright.runtimes.artifact import Artifact
 
 HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN")
+FORM_WHY = "the truth: Arm runs it as it is, x86 exactly with session.x64quantprecision=1; `convert --form` re-codes it"
 NEEDS = {"onnx": "onnx", "onnx-ir": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx"}
 
 
@@ -24,7 +25,7 @@ def quantize(source: Artifact, out: Path, job: Job, options: QuantizeOptions) ->
     truth = make_truth(model, contract, job, options, "int8")
     _require_heavy(truth.notes)
     save_model(truth.quantized.model, contract, out)
-    return truth.notes
+    return truth.notes | {"form": "s8s8", "form_why": FORM_WHY}
 
 
 def _require_heavy(notes: Notes) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MOST_PROBES = 64
 INPUT_GAIN_DB = 1.0
+SAID = 3  # outlier channels that are printed; the notes have more
 FEWEST_TO_SPLIT = 16
 
 
@@ -55,6 +56,10 @@ def make_truth(
     judge = judge_of(model, contract, probes)
     quantizer = Quantizer(contract, calibration, judge, options.correct_bias, options.fast_x86, job.progress)
     best, tried, outliers = _best(model, quantizer, options, keep_float)
+    for row in outliers[:SAID]:
+        job.progress.say(
+            f"outlier channel {row['channel']} of {row['tensor']}: {row['times_median']:g} × the range of the median one"
+        )
     quantized, training = _trained(best.form.model, best.quantized, contract, job, options)
     plan = quantized.plan
     notes: Notes = {

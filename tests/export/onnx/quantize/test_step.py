@@ -125,6 +125,8 @@ def test_the_best_estimator_is_chosen_and_all_figures_noted(made: tuple[str, Pat
     assert notes["snr_db"] == max(db for form in notes["tried_db"].values() for db in form.values())
     assert notes["snr_db"] in notes["tried_db"][notes["weights"]].values()
     assert notes["snr_measured_on"] == "32 validation samples"
+    assert notes["form"] == "s8s8"
+    assert "Arm" in notes["form_why"]
     assert notes["calibration_samples"] == 32
 
 
