@@ -58,7 +58,7 @@ def make_truth(
     best, tried, outliers = _best(model, quantizer, options, keep_float)
     for row in outliers[:SAID]:
         job.progress.say(
-            f"outlier channel {row['channel']} of {row['tensor']}: {row['times_median']:g} × the range of the median one"
+            f"outlier: channel {row['channel']} of {row['tensor']}, {row['times_median']:g} × the median range"
         )
     quantized, training = _trained(best.form.model, best.quantized, contract, job, options)
     plan = quantized.plan
