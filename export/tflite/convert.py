@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from edgewright.errors import BadInput, BadModel, Error, WriteFailed, nearest
 from edgewright.export.onnx.file import contract_of
 from edgewright.export.onnx.quantize.ends import IoType, check_io, set_io
+from edgewright.export.onnx.quantize.factors import EQUALIZED_KEY
 from edgewright.export.onnx.quantize.recode import recode
 from edgewright.export.steps import Job, Notes, step
 from edgewright.export.tflite.activations import fuse_activations
@@ -139,7 +140,10 @@ def convert(
     for value in graph.outputs:
         outputs[str(value.name)] = lowering.leave(value, ends.get(value, ORIGINAL), set(outputs.values()))
     ops = tuple(builder.live(list(outputs.values())))
-    content = serialize(ops, inputs, outputs, {CONTRACT_KEY: contract.to_json().encode()})
+    carried = {CONTRACT_KEY: contract.to_json()}
+    if EQUALIZED_KEY in model.metadata_props:
+        carried[EQUALIZED_KEY] = model.metadata_props[EQUALIZED_KEY]
+    content = serialize(ops, inputs, outputs, {key: text.encode() for key, text in carried.items()})
     return Converted(content, contract, ops, _notes(graph, ops, int8, builder, len(content)))
 
 

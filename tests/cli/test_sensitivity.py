@@ -11,8 +11,14 @@ import edgewright
 from edgewright import cli
 from edgewright.api.request import step_options
 from edgewright.devices.device import Budget
+from edgewright.devices.spec import Precision
+from edgewright.export.onnx.quantize.factors import EQUALIZED_KEY
 from edgewright.export.onnx.quantize.mixed import MixedOptions
+from edgewright.export.steps import Job
+from edgewright.export.tflite.convert import TfliteInt8Options, tflite_int8
 from edgewright.recipe import Recipe, read_recipe
+from edgewright.runtimes.artifact import artifact_at
+from edgewright.runtimes.read import read
 from tests.models import samples
 
 
@@ -48,6 +54,18 @@ def test_the_table_names_what_adds_most(call, clean_models, int8_models, data):
     measured = edgewright.sensitivity(files[0], files[2], str(data), outputs=True)
     worst = next(row for row in measured.ops if row.tensor == measured.culprit)
     assert rows[-1] == f"adds most of the noise: {worst.op} {worst.node} (tensor {worst.tensor})"
+
+
+def test_equalized_channels_are_compared_with_a_float_model_equalized_alike(clean_models, int8_models, tmp_path):
+    """Whatever the factors, an inner tensor of the int8 files is near that of the float model that has them too."""
+    truth, float_file = int8_models["student_net"], clean_models["student_net"]
+    assert EQUALIZED_KEY in read(truth).metadata
+    tflite_int8(artifact_at(truth, Precision.INT8), tmp_path / "int8.tflite", Job(), TfliteInt8Options())
+    np.savez(tmp_path / "data.npz", input=samples("student_net", 8).numpy(), split=np.array(["validation"] * 8))
+    for path in (truth, tmp_path / "int8.tflite"):
+        measured = edgewright.sensitivity(path, float_file, str(tmp_path / "data.npz"))
+        assert min(row.cumulative_db for row in measured.ops) > 15
+        assert all(row.local_db is None or row.local_db > 20 for row in measured.ops)
 
 
 def test_json_holds_every_figure(call, clean_models, int8_models, data):

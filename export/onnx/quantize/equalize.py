@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from edgewright.export.onnx.graph import add_initializer, constant, make, nodes_of, shape_of
 from edgewright.export.onnx.quantize.channels import Channels
+from edgewright.export.onnx.quantize.factors import on_grid
 from edgewright.export.onnx.quantize.grid import WEIGHT_LIMIT
 from edgewright.export.onnx.quantize.layers import as_held, by_output, inputs_of
 from edgewright.export.onnx.quantize.plan import WEIGHTED, clip_bounds, data_inputs
@@ -44,6 +45,11 @@ class Group:
     consumers: tuple["ir.Node", ...]
     bounds: tuple[tuple["ir.Node", float], ...]
 
+    @property
+    def name(self) -> str:
+        """Of the tensor that stands for the group."""
+        return min(str(value.name) for value in self.tensors)
+
 
 def channel_groups(model: "ir.Model") -> list[Group]:
     """Every set of tensors between weighted operators whose channels can be scaled without changing the function."""
@@ -67,19 +73,32 @@ def channel_groups(model: "ir.Model") -> list[Group]:
     return [group for group in groups if group is not None]
 
 
-def equalize(groups: Iterable[Group], seen: Mapping[str, Channels]) -> int:
-    """Scale the weights in place, group by group; gives how many groups changed."""
-    changed = 0
+def equalize(groups: Iterable[Group], seen: Mapping[str, Channels]) -> dict[str, Floats]:
+    """Scale the weights in place; gives the factors of the groups that changed, by name."""
+    made = {}
     for group in groups:
-        factors = _best_factors(group, seen)
-        if np.allclose(factors, 1.0, rtol=1e-3):
-            continue
-        changed += 1
-        for node in group.producers:
-            _scale_outputs(node, 1 / factors)
-        for node in group.consumers:
-            _scale_inputs(node, factors)
-    return changed
+        factors = on_grid(_best_factors(group, seen))
+        if not (factors == 1).all():
+            made[group.name] = factors
+            _apply(group, factors)
+    return made
+
+
+def replay(model: "ir.Model", factors: Mapping[str, Floats]) -> None:
+    """Equalize a float model, in place, as another one of the same names was."""
+    for group in channel_groups(model):
+        if group.name in factors:
+            _apply(group, factors[group.name])
+    for group in input_groups(model):
+        if group.name in factors:
+            _scale_input(group, factors[group.name])
+
+
+def _apply(group: Group, factors: Floats) -> None:
+    for node in group.producers:
+        _scale_outputs(node, 1 / factors)
+    for node in group.consumers:
+        _scale_inputs(node, factors)
 
 
 def input_groups(model: "ir.Model") -> list[Group]:
@@ -95,27 +114,28 @@ def input_groups(model: "ir.Model") -> list[Group]:
     return groups
 
 
-def scale_inputs(groups: Iterable[Group], seen: Mapping[str, Channels]) -> dict[str, str]:
+def scale_inputs(groups: Iterable[Group], seen: Mapping[str, Channels]) -> tuple[dict[str, Floats], dict[str, str]]:
     """x → conv(W) becomes x → Mul(1 / s) → conv(W · s), in place, where the channels of an input differ in range.
 
-    Sensors do: an accelerometer and a gyroscope share no unit. Gives the names of the new operators, which must stay
-    in float to be of use, and why they are there.
+    Sensors do: an accelerometer and a gyroscope share no unit. Gives the factors by input, and the names of the new
+    operators, which must stay in float to be of use, with the reason why they are there.
     """
-    made = {}
+    made, reasons = {}, {}
     for group in groups:
-        factors = _best_factors(group, seen)
-        if not np.allclose(factors, 1.0, rtol=1e-3):
-            name = _scale_input(group, 1 / factors)
-            made[name] = "scales the channels of the input to like ranges before they are rounded"
-    return made
+        factors = on_grid(_best_factors(group, seen))
+        if not (factors == 1).all():
+            made[group.name] = factors
+            name = _scale_input(group, factors)
+            reasons[name] = "scales the channels of the input to like ranges before they are rounded"
+    return made, reasons
 
 
 def _scale_input(group: Group, factors: Floats) -> str:
     value, graph = group.tensors[0], group.consumers[0].graph
     assert graph is not None
     for node in group.consumers:
-        _scale_inputs(node, 1 / factors)
-    spread = factors.reshape(1, -1, *(1,) * (len(shape_of(value) or ()) - 2)).astype(np.float32)
+        _scale_inputs(node, factors)
+    spread = (1 / factors).reshape(1, -1, *(1,) * (len(shape_of(value) or ()) - 2)).astype(np.float32)
     scaling = make(
         "Mul", [value, add_initializer(graph, f"{value.name}_factors", spread)], name=f"{value.name}_scaling"
     )

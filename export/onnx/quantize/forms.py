@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from edgewright.data import Samples
 from edgewright.export.onnx.quantize.channels import observe_channels, outlier_notes
 from edgewright.export.onnx.quantize.equalize import channel_groups, equalize, input_groups, scale_inputs
+from edgewright.export.onnx.quantize.factors import EQUALIZED_KEY, decode, encode
 from edgewright.progress import Progress
 from edgewright.runtimes.contract import Contract
 
@@ -39,7 +40,9 @@ def equalized_forms(
         if not bounded and not any(group.bounds for group in groups):
             continue
         copy = model.clone()
-        if equalize([group for group in channel_groups(copy) if bounded or not group.bounds], seen):
+        factors = equalize([group for group in channel_groups(copy) if bounded or not group.bounds], seen)
+        if factors:
+            copy.metadata_props[EQUALIZED_KEY] = encode(factors)
             forms.append(Form(name, copy))
     return forms, outlier_notes(seen)
 
@@ -51,5 +54,9 @@ def scaled_input_form(form: Form, contract: Contract, samples: Samples, progress
     if not groups:
         return None
     names = {str(group.tensors[0].name) for group in groups}
-    made = scale_inputs(groups, observe_channels(copy, contract, names, samples, progress))
-    return Form(f"{form.name}, inputs scaled", copy, form.keep_float | made) if made else None
+    factors, reasons = scale_inputs(groups, observe_channels(copy, contract, names, samples, progress))
+    if not factors:
+        return None
+    before = decode(copy.metadata_props.get(EQUALIZED_KEY, "{}"))
+    copy.metadata_props[EQUALIZED_KEY] = encode(before | factors)
+    return Form(f"{form.name}, inputs scaled", copy, form.keep_float | reasons)

@@ -1,5 +1,7 @@
 """`sensitivity`: where an int8 or mixed artifact loses against its float model, operator by operator."""
 
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +11,7 @@ from edgewright.devices.spec import Format
 from edgewright.errors import BadInput
 from edgewright.progress import Progress, Silent
 from edgewright.runtimes.artifact import format_of
-from edgewright.runtimes.read import read
+from edgewright.runtimes.read import Model, read
 
 if TYPE_CHECKING:
     from edgewright.export.onnx.quantize.sensitivity import Sensitivity
@@ -33,9 +35,32 @@ def sensitivity(
     that is empty). Raises BadInput when the files share no tensor names, BadData when the samples do not fit.
     """
     progress = progress or Silent()
-    table, original = read(Path(path)), load(against)
+    table = read(Path(path))
     if format_of(Path(against)) is not Format.ONNX:
         raise BadInput(f"{against}: the reference is the float .onnx file")
+    with tempfile.TemporaryDirectory() as folder:
+        reference = _equalized_alike(Path(against), table.metadata, Path(folder))
+        return _measured(Path(path), table, reference, data, outputs, samples, progress)
+
+
+def _equalized_alike(against: Path, metadata: Mapping[str, str], folder: Path) -> Path:
+    """The float file with the channels of its tensors scaled as those of the quantized file are."""
+    from edgewright.export.onnx.file import contract_of, load_onnx, save_model
+    from edgewright.export.onnx.quantize.equalize import replay
+    from edgewright.export.onnx.quantize.factors import EQUALIZED_KEY, decode
+
+    if EQUALIZED_KEY not in metadata:
+        return against
+    model = load_onnx(against)
+    replay(model, decode(metadata[EQUALIZED_KEY]))
+    save_model(model, contract_of(model), folder / against.name)
+    return folder / against.name
+
+
+def _measured(
+    path: Path, table: Model, against: Path, data: str, outputs: bool, samples: int, progress: Progress
+) -> "Sensitivity":
+    original = load(against)
     first = original.contract.inputs[0]
     chosen = _validation(load_samples(data, shape=first.shape, input_name=first.name)).first(samples)
     if table.format is not Format.ONNX:
