@@ -18,7 +18,8 @@ def survives_float16(array: NDArray[Any]) -> bool:
     """
     if array.dtype.kind != "f" or array.size == 0:
         return True
-    finite = np.where(np.abs(array) < UNBOUNDED, array, np.float32(0))
+    single = array.astype(np.float32)  # numpy 2 would read the bound as float16 where the array is
+    finite = np.where(np.abs(single) < UNBOUNDED, single, np.float32(0))
     error = np.abs(rounded(finite, np.float16).astype(np.float32) - finite)
     return bool(error.max() <= np.abs(finite).max() * 2.0**-9)
 
