@@ -84,8 +84,8 @@ def _best(
 ) -> tuple[Candidate, dict[str, dict[str, float]], list[dict[str, Any]]]:
     """The best candidate, the SNR of all that was tried, by form, and the outlier channels.
 
-    A form is tried with the estimator that suits the model as given. Scaling inputs costs a float operator, so it must
-    gain more than rounding luck could.
+    Each form chooses its estimator: what suits channels of unlike ranges says nothing about even ones. Scaling inputs
+    costs a float operator, so it must gain more than rounding luck could.
     """
     given = Form("as given", model, dict(keep_float))
     estimators: tuple[Estimator, ...] = ESTIMATORS if options.estimator == "auto" else (options.estimator,)
@@ -95,7 +95,7 @@ def _best(
     if options.equalize:
         forms, outliers = equalized_forms(model, contract, calibration, progress)
         for form in forms:
-            found = quantizer.candidate(replace(form, keep_float=dict(keep_float)), (best.estimator,))
+            found = quantizer.candidate(replace(form, keep_float=dict(keep_float)), estimators)
             tried[form.name] = dict(found.tried_db)
             best = best.unless(found)
     if options.scale_inputs and (scaled := scaled_input_form(best.form, contract, calibration, progress)):

@@ -116,11 +116,11 @@ def test_every_tensor_of_a_cnn_is_int8(made: tuple[str, Path, Path, dict[str, An
 
 def test_the_best_estimator_is_chosen_and_all_figures_noted(made: tuple[str, Path, Path, dict[str, Any]]) -> None:
     *_, notes = made
-    given = notes["tried_db"]["as given"]
-    assert list(given)[:5] == list(ESTIMATORS)
-    assert given[notes["estimator"]] == max(given[name] for name in ESTIMATORS)
-    assert f"{notes['estimator']}, biases as they were" in given
-    assert f"{notes['estimator']}, gptq" in notes["tried_db"][notes["weights"]]
+    for form in notes["tried_db"].values():
+        assert list(form)[:5] == list(ESTIMATORS)
+    chosen = notes["tried_db"][notes["weights"]]
+    assert chosen[notes["estimator"]] == max(chosen[name] for name in ESTIMATORS)
+    assert {f"{notes['estimator']}, biases as they were", f"{notes['estimator']}, gptq"} <= set(chosen)
     assert "equalized" in notes["tried_db"]
     assert notes["snr_db"] == max(db for form in notes["tried_db"].values() for db in form.values())
     assert notes["snr_db"] in notes["tried_db"][notes["weights"]].values()
