@@ -36,6 +36,8 @@ class Rule:
     layout: Layout
     function: Callable[..., Any]
     owner: str
+    fits: "Callable[[ir.Node], bool] | None" = None
+    """Which nodes the rule takes as they are; the others are decomposed first. None: all."""
 
 
 class Lowerings:
@@ -47,13 +49,15 @@ class Lowerings:
         self._rules: dict[str, Rule] = {}
         self._loaded = False
 
-    def lower(self, *op_types: str, layout: Layout = "any") -> Callable[[F], F]:
+    def lower(
+        self, *op_types: str, layout: Layout = "any", fits: "Callable[[ir.Node], bool] | None" = None
+    ) -> Callable[[F], F]:
         """Register the decorated function as the rule of these ONNX operators. A second rule for one is an error."""
 
         def register(function: F) -> F:
             for op_type in op_types:
                 owner = f"{function.__module__}.{function.__name__}"
-                known = self._rules.setdefault(op_type, Rule(op_type, layout, function, owner))
+                known = self._rules.setdefault(op_type, Rule(op_type, layout, function, owner, fits))
                 if known.function is not function:
                     raise Error(f"{self.target}: {op_type} is already lowered by {known.owner}, not by {owner}")
             return function
@@ -68,6 +72,11 @@ class Lowerings:
                 importlib.import_module(module_info.name)
             self._loaded = True
         return self._rules
+
+    def takes(self, node: "ir.Node") -> bool:
+        """Whether there is a rule for the node as it is."""
+        rule = self.rules().get(node.op_type)
+        return rule is not None and (rule.fits is None or rule.fits(node))
 
     def check_coverage(self, nodes: Iterable["ir.Node"], reasons: Mapping[str, str] | None = None) -> None:
         """Raises one UnsupportedOps that lists every operator without a rule, with reason, count and nodes."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgewright.errors import BadInput, BadModel, Error, WriteFailed, nearest
+from edgewright.export.onnx.decompose import decompose
 from edgewright.export.onnx.file import contract_of
 from edgewright.export.onnx.quantize.ends import IoType, check_io, set_io
 from edgewright.export.onnx.quantize.factors import EQUALIZED_KEY
@@ -128,6 +129,7 @@ def convert(
     _complete(model)
     set_io(model, io)
     contract = _contract(model, layout)
+    decompose(model, TFLITE.takes)
     TFLITE.check_coverage(graph)
     activations = fuse_activations(graph)
     int8 = fold_quantization(graph)
