@@ -107,12 +107,17 @@ def _attribute(attribute: "ir.Attr") -> Any:
 
 
 def schema_problems(rules: Mapping[str, Rule], opset: int = INTERNAL_OPSET) -> list[str]:
-    """How the signatures differ from `onnx.defs`: names and order of inputs, names and defaults of attributes."""
+    """How the signatures differ from `onnx.defs`: names and order of inputs, names and defaults of attributes.
+
+    An operator that came after `opset` is compared with its newest form.
+    """
     import onnx.defs
 
     problems: list[str] = []
     for rule in rules.values():
-        schema = onnx.defs.get_schema(rule.op_type, opset, "")
+        newest: int = onnx.defs.get_schema(rule.op_type).since_version
+        known = onnx.defs.has(rule.op_type, opset, "")
+        schema = onnx.defs.get_schema(rule.op_type, opset if known else newest, "")
         parameters = list(inspect.signature(rule.function).parameters.values())[1:]
         problems += [f"{rule.owner} ({rule.op_type}): {text}" for text in _differences(schema, parameters)]
     return problems
@@ -147,4 +152,6 @@ def _default(attribute: Any) -> Any:
     if attribute.default_value.type == 0:
         return None
     value = onnx.helper.get_attribute_value(attribute.default_value)
-    return value.decode() if isinstance(value, bytes) else tuple(value) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return tuple(each.decode() if isinstance(each, bytes) else each for each in value)
+    return value.decode() if isinstance(value, bytes) else value

@@ -8,6 +8,8 @@ from edgewright.devices.device import devices
 from edgewright.devices.spec import Format, Precision, Spec
 from edgewright.edits import Edit
 from edgewright.export.fingerprint import sources
+from edgewright.export.lowering import schema_problems
+from edgewright.export.onnx.decompose import EXPANSIONS
 from edgewright.export.planner import plan
 from edgewright.export.steps import Job, steps
 from edgewright.runtimes.artifact import artifact_at, digest_of
@@ -47,7 +49,9 @@ def test_a_step_makes_what_it_says_with_the_same_ends_and_the_same_bytes(step, c
 
 def specs_of(target: Spec) -> set[Spec]:
     """What a file of this Spec may read as: a mixed plan finds that all int8 is within the budget, or that some is."""
-    return {target, Spec(target.format, Precision.INT8)} if target.precision is Precision.MIXED else {target}
+    held = Format.TFLITE if target.format is Format.TFLM else target.format  # TFLite, of fewer operators
+    int8 = {Precision.INT8} if target.precision is Precision.MIXED else set()
+    return {Spec(held, precision) for precision in {target.precision} | int8}
 
 
 def ends(contract: Contract) -> list[tuple[object, ...]]:
@@ -58,6 +62,10 @@ def ends(contract: Contract) -> list[tuple[object, ...]]:
 def test_a_step_depends_on_its_own_source(step):
     assert step.module in sources(step.module)
     assert step.cost > 0 and step.needs
+
+
+def test_an_expansion_has_the_signature_of_its_operator():
+    assert schema_problems(EXPANSIONS.rules()) == []
 
 
 @pytest.mark.parametrize("name", list(passes()))

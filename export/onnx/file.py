@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
 
-LIMIT_BYTES = 2**31 - 1  # of one protobuf message
+LIMIT_BYTES = 2**31 - 2**20  # one protobuf message has less than 2 GiB, and the graph needs room too
 
 
 def load_onnx(path: Path) -> "ir.Model":
@@ -23,6 +23,7 @@ def load_onnx(path: Path) -> "ir.Model":
     """
     import onnx
     import onnx_ir as ir
+    from onnx_ir.passes.common import CheckerPass
 
     try:
         proto = onnx.load(path, load_external_data=False)
@@ -34,8 +35,9 @@ def load_onnx(path: Path) -> "ir.Model":
         raise BadModel(f"{path}: holds no graph; is it an ONNX file?")
     _read_external(proto, path)
     try:
-        onnx.checker.check_model(proto)
         model = ir.from_proto(proto)
+        CheckerPass()(model)  # which looks at weights by their shapes alone
+        own_weights(model)
     except Exception as error:
         raise BadModel(f"{path}: not a valid ONNX model: {error}") from error
     check_finite(model, str(path))
@@ -51,16 +53,36 @@ def save_model(model: "ir.Model", contract: Contract, out: Path) -> None:
 
     model.metadata_props[CONTRACT_KEY] = contract.to_json()
     model.producer_name, model.producer_version = "edgewright", None
-    proto = ir.to_proto(model)
-    if proto.ByteSize() > LIMIT_BYTES:
-        raise BadModel(f"{out.name}: {proto.ByteSize() / 2**30:.1f} GiB; one ONNX file holds at most 2 GiB")
+    weight_bytes = sum(tensor.nbytes for tensor in _constants(model))
+    if weight_bytes > LIMIT_BYTES:
+        raise BadModel(f"{out.name}: {weight_bytes / 2**30:.1f} GiB of weights; one ONNX file holds at most 2 GiB")
+    content = ir.to_proto(model).SerializeToString(deterministic=True)
     try:
-        out.write_bytes(proto.SerializeToString(deterministic=True))
+        out.write_bytes(content)
     except OSError as error:
         out.unlink(missing_ok=True)
         raise WriteFailed(
             f"{out}: cannot write ({error.strerror}); free some space or choose another folder"
         ) from error
+
+
+def own_weights(model: "ir.Model") -> None:
+    """Weights become arrays of their own. One in the parsed file would be copied at each read, and would keep the
+    whole file in memory."""
+    import onnx_ir as ir
+
+    def own(tensor: "ir.TensorProtocol") -> "ir.TensorProtocol":
+        if not isinstance(tensor, ir.serde.TensorProtoTensor) or tensor.dtype.is_string():
+            return tensor
+        return ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
+
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            value.const_value = None if value.const_value is None else own(value.const_value)
+    for node in _all_nodes(model):
+        for name, attribute in node.attributes.items():
+            if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
+                node.attributes[name] = ir.AttrTensor(name, own(attribute.as_tensor()))
 
 
 def contract_of(model: "ir.Model") -> Contract:
@@ -82,10 +104,23 @@ def check_finite(model: "ir.Model", where: str) -> None:
         if value.const_value is not None
         and value.const_value.dtype.is_floating_point()
         and value.const_value.size > 1
-        and not np.isfinite(value.const_value.numpy().astype(np.float32)).all()
+        and not np.isfinite(value.const_value.numpy().astype(np.float32, copy=False)).all()
     ]
     if bad:
         raise BadModel(f"{where}: NaN or infinity in {len(bad)} weight(s): {', '.join(bad)}; train or export it again")
+
+
+def _all_nodes(model: "ir.Model") -> Iterator["ir.Node"]:
+    for graph in (model.graph, *model.functions.values()):
+        yield from graph.all_nodes()
+
+
+def _constants(model: "ir.Model") -> Iterator["ir.TensorProtocol"]:
+    """Initializers, and the values of Constant nodes."""
+    for graph in model.graphs():
+        yield from (value.const_value for value in graph.initializers.values() if value.const_value is not None)
+    for node in _all_nodes(model):
+        yield from (each.as_tensor() for each in node.attributes.values() if each.type.name == "TENSOR")
 
 
 def _info(value: "ir.Value") -> TensorInfo:

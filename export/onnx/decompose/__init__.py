@@ -8,14 +8,15 @@ An expansion is registered like the rule of a backend, and its signature is the 
 Where there is none here, the one that onnx gives with the operator (its function body) serves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewright.export.lowering import Lowerings, attributes
-from edgewright.export.onnx.graph import add_initializer, nodes_of
+from edgewright.export.lowering import INTERNAL_OPSET, Lowerings, attributes
+from edgewright.export.onnx.bodies import inline_bodies
+from edgewright.export.onnx.graph import add_initializer
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -31,6 +32,7 @@ class Op:
     def __init__(self, node: "ir.Node") -> None:
         assert node.graph is not None
         self.node = node
+        self.base = next(str(output.name) for output in node.outputs if output.name)
         self.made: list[ir.Node] = []
         self._graph: ir.Graph = node.graph
 
@@ -42,21 +44,39 @@ class Op:
         )
         made.name = f"{self.node.name or self.node.op_type}/{op_type}_{len(self.made)}"
         for number, value in enumerate(made.outputs):
-            value.name = f"{self.node.outputs[0].name}/{op_type}_{len(self.made)}_{number}"
+            value.name = f"{self.base}/{op_type}_{len(self.made)}_{number}"
         self.made.append(made)
         return made.outputs[0] if outputs == 1 else tuple(made.outputs)
 
     def constant(self, array: NDArray[Any]) -> "ir.Value":
-        return add_initializer(self._graph, f"{self.node.outputs[0].name}/constant", np.asarray(array))
+        return add_initializer(self._graph, f"{self.base}/constant", np.asarray(array))
 
     def like(self, number: float, value: "ir.Value") -> "ir.Value":
-        """A constant of rank 0 with the element type of `value`."""
+        """A constant of rank 0 with the element type of `value`, which is one of the node's own."""
         assert value.dtype is not None
         return self.constant(np.array(number, value.dtype.numpy()))
 
     def integers(self, *values: int) -> "ir.Value":
         """int64 [n]: axes, sizes, pads."""
         return self.constant(np.array(values, np.int64))
+
+    def cast(self, value: "ir.Value", kind: "ir.DataType") -> "ir.Value":
+        """`value` with another element type; a constant is cast now."""
+        if value.const_value is not None and kind.numpy() != np.bool_:
+            return self.constant(value.const_value.numpy().astype(kind.numpy()))
+        made: ir.Value = self("Cast", value, to=int(kind))
+        return made
+
+    def reshape(self, value: "ir.Value", shape: Sequence[int]) -> "ir.Value":
+        made: ir.Value = self("Reshape", value, self.integers(*shape))
+        return made
+
+    def sum(self, values: "Sequence[ir.Value]") -> "ir.Value":
+        """Pairwise, left to right."""
+        total = values[0]
+        for value in values[1:]:
+            total = self("Add", total, value)
+        return total
 
 
 def decompose(model: "ir.Model", takes: "Callable[[ir.Node], bool]") -> int:
@@ -67,59 +87,40 @@ def decompose(model: "ir.Model", takes: "Callable[[ir.Node], bool]") -> int:
     """
     count = 0
     for _ in range(ROUNDS):
-        expanded = _expand_ours(model, takes) + _expand_by_schema(model, takes)
+        wanted = [node for node in standard_nodes(model) if not takes(node)]
+        ours = [node for node in wanted if node.op_type in EXPANSIONS.rules()]  # readers first: they see stored codes
+        theirs = [node for node in wanted if node.op_type not in EXPANSIONS.rules()]
+        expanded = sum(expand(node) for node in reversed(ours)) + inline_bodies(model, theirs, INTERNAL_OPSET)
         if not expanded:
             break
-        _tidy(model)
+        tidy(model)
         count += expanded
     return count
 
 
-def _expand_ours(model: "ir.Model", takes: "Callable[[ir.Node], bool]") -> int:
-    rules = EXPANSIONS.rules()
-    wanted = [node for node in nodes_of(model) if node.op_type in rules and not takes(node)]
-    return sum(_expand(node) for node in wanted)
+def standard_nodes(model: "ir.Model") -> "list[ir.Node]":
+    """The nodes with operators of onnx, also those of inner graphs."""
+    return [node for node in model.graph.all_nodes() if node.domain in ("", "ai.onnx")]
 
 
-def _expand(node: "ir.Node") -> bool:
+def expand(node: "ir.Node") -> bool:
+    """Put the expansion registered here in the node's place, if there is one and it serves."""
     import onnx_ir as ir
 
+    rule = EXPANSIONS.rules().get(node.op_type)
     op = Op(node)
-    result = EXPANSIONS.rules()[node.op_type].function(op, *node.inputs, **attributes(node))
+    result = None if rule is None else rule.function(op, *node.inputs, **attributes(node))
     if result is None:
         return False
-    made = [result] if isinstance(result, ir.Value) else list(result)
-    old = list(node.outputs[: len(made)])
+    given = [result] if isinstance(result, ir.Value) else list(result)
+    old = [output for output, value in zip(node.outputs, given) if value is not None]  # None: nobody reads it
+    made = [v if v.producer() in op.made else op("Identity", v) for v in given[: len(node.outputs)] if v is not None]
     assert node.graph is not None
     ir.convenience.replace_nodes_and_values(node.graph, node, [node], op.made, old, made)
     return True
 
 
-def _expand_by_schema(model: "ir.Model", takes: "Callable[[ir.Node], bool]") -> int:
-    """The function body that the schema of an operator carries, wherever it has one."""
-    import onnx.defs
-    import onnx.inliner
-    import onnx_ir as ir
-
-    def has_body(op_type: str) -> bool:
-        schema: Any = onnx.defs.get_schema(op_type, model.opset_imports.get("", onnx.defs.onnx_opset_version()))
-        return bool(schema.has_function or schema.has_context_dependent_function)
-
-    known = {name for name in {node.op_type for node in nodes_of(model)} if onnx.defs.has(name) and has_body(name)}
-    wanted = [n for n in nodes_of(model) if n.op_type in known - set(EXPANSIONS.rules()) and not takes(n)]
-    names = sorted({node.op_type for node in wanted} - {n.op_type for n in nodes_of(model) if takes(n)})
-    if not names:
-        return 0
-    inlined = onnx.inliner.inline_selected_functions(
-        ir.to_proto(model), [("", name) for name in names], inline_schema_functions=True
-    )
-    before = len(model.graph)
-    model.graph = ir.from_proto(inlined).graph
-    left = sum(node.op_type in names for node in nodes_of(model))
-    return 0 if len(model.graph) == before and left else len(wanted) - left
-
-
-def _tidy(model: "ir.Model") -> None:
+def tidy(model: "ir.Model") -> None:
     """Shapes of the new values, constants folded; passes are imported late: they are in the folder beside."""
     from edgewright.export.onnx.passes.constants import lift_constants
     from edgewright.export.onnx.passes.dead_code import remove_dead_code

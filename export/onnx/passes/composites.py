@@ -2,23 +2,32 @@
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from edgewright.export.onnx.graph import constant, make, nodes_of, replace, shape_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+    from onnxscript.rewriter import RewriteRuleSet
 
 Pattern = Callable[..., Any]
 
 
 def fuse_composites(model: "ir.Model") -> int:
     """x·(1 + erf(x/√2))/2 and its tanh form → Gelu; (x - mean)/√(variance + ε)·s + b → LayerNormalization."""
+    present = {node.op_type for node in nodes_of(model)}
+    count = sum(int(_rules(core).apply_to_model(model)) for core in ("Erf", "Tanh", "ReduceMean") if core in present)
+    return count + sum(_take_bias(node) for node in nodes_of(model, "Add"))
+
+
+@cache
+def _rules(core: str) -> "RewriteRuleSet":
+    """What is built around one operator, in every order of factors and summands: 0.3 s to enumerate."""
     from onnxscript.rewriter import RewriteRuleSet
 
-    rules = [*_gelu_rules("none"), *_gelu_rules("tanh"), _layer_norm_rule()]
-    count = int(RewriteRuleSet(rules, commute=True).apply_to_model(model))
-    return count + sum(_take_bias(node) for node in nodes_of(model, "Add"))
+    spelled = {"Erf": lambda: _gelu_rules("none"), "Tanh": lambda: _gelu_rules("tanh"), "ReduceMean": _layer_norm_rules}
+    return RewriteRuleSet(spelled[core](), commute=True)
 
 
 def _gelu_rules(approximate: str) -> list[Any]:
@@ -45,7 +54,7 @@ def _tanh(op: Any, x: Any, either: Any) -> Any:
     return op.Tanh(op.Mul(op.Add(x, op.Mul(cube, 0.044715)), math.sqrt(2 / math.pi)))
 
 
-def _layer_norm_rule() -> Any:
+def _layer_norm_rules() -> list[Any]:
     from onnxscript.rewriter import pattern
 
     def spelled_out(op: Any, x: Any, scale: Any, epsilon: Any) -> Any:
@@ -65,7 +74,7 @@ def _layer_norm_rule() -> Any:
     def fused(op: Any, x: Any, scale: Any, epsilon: Any, **_others: Any) -> Any:
         return op.LayerNormalization(x, scale, axis=-1, epsilon=float(epsilon.const_value.numpy().item()))
 
-    return pattern.RewriteRule(spelled_out, fused, fits)
+    return [pattern.RewriteRule(spelled_out, fused, fits)]
 
 
 def _take_bias(add: "ir.Node") -> bool:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgewright.errors import BadModel
 from edgewright.export.onnx.graph import constant, shape_of
 from edgewright.export.onnx.passes.constants import lift_constants
 from edgewright.export.onnx.passes.shapes import infer_shapes
@@ -15,15 +16,21 @@ LIMIT_ELEMENTS = 2**26  # no folded tensor is larger (256 MiB of float32)
 
 
 def fold_constants(model: "ir.Model") -> int:
-    """Add(Slice(W), c) → initializer. Codebooks (Gather) and quantized weights (DequantizeLinear) stay."""
+    """Add(Slice(W), c) → initializer. Codebooks (Gather) and quantized weights (DequantizeLinear) stay.
+
+    Raises BadModel where the library cannot read an operator.
+    """
     from onnxscript.optimizer import fold_constants_ir
 
     before, left = len(model.graph), len(model.graph) + 1
     while len(model.graph) < left:
         left = len(model.graph)
-        fold_constants_ir(
-            model, input_size_limit=LIMIT_ELEMENTS, output_size_limit=LIMIT_ELEMENTS, should_fold=_may_fold
-        )
+        try:
+            fold_constants_ir(
+                model, input_size_limit=LIMIT_ELEMENTS, output_size_limit=LIMIT_ELEMENTS, should_fold=_may_fold
+            )
+        except RuntimeError as error:  # how it says that an operator's operands make no sense to it
+            raise BadModel(f"constants cannot be folded: {error}") from error
         lift_constants(model)
         if all(shape_of(output) is not None for node in model.graph for output in node.outputs):
             break

@@ -11,12 +11,16 @@ NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}
 
 
 def remove_no_ops(model: "ir.Model") -> int:
-    """Dropout(Identity(x)) + 0 → x; likewise x·1, x÷1, a Cast to the same type, an Expand, Pad or Slice of nothing."""
+    """Dropout(Identity(x)) + 0 → x; likewise x·1, x÷1, a Cast to the same type, an Expand, Pad or Slice of nothing.
+
+    So does an Expand before an operator that broadcasts.
+    """
     from onnxscript.rewriter import RewriteRuleSet
     from onnxscript.rewriter.rules import common as rules
 
     before = len(model.graph)
-    RewriteRuleSet([rules.no_op_cast_rule, rules.no_op_expand_rule, rules.no_op_transpose_rule]).apply_to_model(model)
+    plain = [rules.no_op_cast_rule, rules.no_op_expand_rule, rules.no_op_transpose_rule]
+    RewriteRuleSet([*plain, *rules.expand_before_binary_op_rules]).apply_to_model(model)
     for node in nodes_of(model, *NEUTRAL):
         _leave_out_neutral(node)
     for node in nodes_of(model, "Concat"):

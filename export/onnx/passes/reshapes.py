@@ -28,7 +28,7 @@ def _merge(node: "ir.Node") -> bool:
     if start == target and not node.outputs[0].is_graph_output():
         node.replace_input_with(0, source)
         return bypass(node)
-    if target == (start[0], int(np.prod(start[1:]))):
+    if start and target == (start[0], int(np.prod(start[1:]))):
         if node.op_type == "Flatten" and not chained:
             return False
         replace(node, make("Flatten", [source], {"axis": 1}))

@@ -20,7 +20,11 @@ def infer_shapes(model: "ir.Model") -> int:
 
 def require_static(model: "ir.Model") -> int:
     """Changes nothing. Raises BadModel naming every operator whose output is no tensor, or has no static shape."""
-    odd = sorted({node.op_type for node in model.graph if "Sequence" in node.op_type or "Optional" in node.op_type})
+    import onnx_ir as ir
+
+    kinds = {node.op_type for node in model.graph} - {"ReverseSequence"}
+    odd = sorted(kind for kind in kinds if "Sequence" in kind or "Optional" in kind)
+    odd += [str(value.name) for value in model.graph.inputs if not isinstance(value.type, ir.TensorType)]
     if odd:
         raise BadModel(
             f"{', '.join(odd)}: sequences and optionals cannot be compiled ahead; use tensors of fixed shape"

@@ -22,7 +22,7 @@ UNARY = ("Relu", "Clip", "LeakyRelu", "HardSwish", "Sigmoid", "Softmax", "Tanh",
 CARRYING = (  # the output keeps the grid of the first input
     *("MaxPool", "GlobalMaxPool", "ReduceMax", "ReduceMin", "AveragePool", "Resize"),
     *("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Pad", "Slice", "Gather"),
-    *("DepthToSpace", "SpaceToDepth"),
+    *("DepthToSpace", "SpaceToDepth", "Tile", "Expand", "GatherElements", "GatherND"),
 )
 ROUNDING = ("AveragePool", "Resize")  # of CARRYING: these compute new values
 INT8_OPS = (*WEIGHTED, *BINARY, *UNARY, *CARRYING, "Concat")

@@ -22,7 +22,7 @@ from edgewright.export.onnx.simplify import simplify
 from edgewright.export.steps import Job, NoOptions
 from edgewright.export.verify import snr_db
 from edgewright.runtimes.artifact import artifact_at
-from tests.export.coreml.evaluator import evaluate
+from edgewright.runtimes.mil.evaluate import evaluate
 
 PLANTED = (
     "(float[1,4,8,8] x) => (float[1,4,8,8] y) <float big = {50000}, float one = {1}> {"
@@ -72,7 +72,7 @@ def test_the_same_operators_stay_float32_in_core_ml(tmp_path: Path) -> None:
     for name, given in (("without", Job()), ("with", data)):
         out = tmp_path / f"{name}.mlpackage"
         notes = coreml_float16(artifact_at(path), out, given, CoremlOptions())
-        answer = evaluate(out, {"x": x}, round_float16=True)["y"]
+        answer = evaluate(out, {"x": x}, arithmetic="float16-storage")["y"]
         assert ops(notes["overflowing"], model) == (["Mul", "Relu", "Div"] if given is data else [])
         assert list(notes["overflowing"]) == notes["float32_nodes"]
         assert np.isfinite(answer).all() == (given is data)

@@ -15,9 +15,11 @@ from edgewright.export.onnx.passes.activations import unify_activations
 from edgewright.export.onnx.passes.batchnorm import fold_batchnorm
 from edgewright.export.onnx.passes.composites import fuse_composites
 from edgewright.export.onnx.passes.constants import lift_constants
+from edgewright.export.onnx.passes.control_flow import fold_control_flow
 from edgewright.export.onnx.passes.dead_code import remove_dead_code
 from edgewright.export.onnx.passes.folding import fold_constants
 from edgewright.export.onnx.passes.inline import inline_functions
+from edgewright.export.onnx.passes.last_step import read_last_state
 from edgewright.export.onnx.passes.linear import unify_linear
 from edgewright.export.onnx.passes.names import tidy_names
 from edgewright.export.onnx.passes.no_ops import remove_no_ops
@@ -70,6 +72,30 @@ BN = f"float[4] g = {floats(4, seed=1)}, float[4] b = {floats(4, seed=2)}, float
 BN += f", float[4] v = {floats(4, seed=4, positive=True)}"
 
 EXAMPLES: dict[str, tuple[Pass, str, list[str]]] = {
+    "If of a constant": (
+        fold_control_flow,
+        "(float[4] x) => (float[4] y) <bool c = {0}> { y = If(c) <"
+        "then_branch = t () => (float[4] p) { p = Exp(x) }, else_branch = e () => (float[4] q) { q = Sin(x) }> }",
+        ["Sin"],
+    ),
+    "Loop of two steps": (
+        fold_control_flow,
+        "(float[4] x) => (float[4] y) <int64 n = {2}, bool c = {1}> { y = Loop(n, c, x) <"
+        "body = b (int64 i, bool g, float[4] s) => (bool h, float[4] t) { h = Identity(g) t = Sin(s) }> }",
+        ["Sin", "Sin"],
+    ),
+    "Loop of many steps stays": (
+        fold_control_flow,
+        "(float[4] x) => (float[4] y) <int64 n = {20}, bool c = {1}> { y = Loop(n, c, x) <"
+        "body = b (int64 i, bool g, float[4] s) => (bool h, float[4] t) { h = Identity(g) t = Sin(s) }> }",
+        ["Loop"],
+    ),
+    "last step of a recurrent layer": (
+        read_last_state,
+        f"(float[5,2,3] x) => (float[1,2,4] y) <float[1,4,3] w = {floats(1, 4, 3)}, float[1,4,4] r = {floats(1, 4, 4)},"
+        " int64 i = {-1}> { s, h = RNN<hidden_size=4>(x, w, r) y = Gather<axis=0>(s, i) }",
+        ["RNN", "Reshape"],
+    ),
     "BN into Conv": (
         fold_batchnorm,
         f"(float[1,2,6] x) => (float[1,4,4] y) <float[4,2,3] w = {floats(4, 2, 3)}, {BN}>"
@@ -347,7 +373,15 @@ def test_two_outputs_of_one_value_keep_their_names() -> None:
 
 def test_every_pass_has_a_test() -> None:
     named = {run.__name__ for run, _, _ in EXAMPLES.values()}
-    own_tests = {"place_windows", "inline_functions", "upgrade_opset", "infer_shapes", "require_static", "tidy_names"}
+    own_tests = {
+        "place_windows",
+        "inline_functions",
+        "upgrade_opset",
+        "infer_shapes",
+        "require_static",
+        "tidy_names",
+        "spell_out",
+    }
     assert {one.__name__ for one in PASSES} == named | own_tests
 
 

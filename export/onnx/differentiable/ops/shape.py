@@ -84,6 +84,23 @@ def gather(b: Call, x: "Tensor", indices: "Tensor", *, axis: int = 0) -> "Tensor
     return picked.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
 
 
+@TORCH.lower("GatherElements")
+def gather_elements(b: Call, x: "Tensor", indices: "Tensor", *, axis: int = 0) -> "Tensor":  # noqa: ARG001
+    return x.gather(axis, indices.long() % x.shape[axis])
+
+
+@TORCH.lower("GatherND")
+def gather_nd(b: Call, x: "Tensor", indices: "Tensor", *, batch_dims: int = 0) -> "Tensor":  # noqa: ARG001
+    """Batch axes count along; each further column of `indices` picks along one axis of `x`."""
+    import torch
+
+    columns = indices.long().unbind(-1)
+    lengths = x.shape[batch_dims : batch_dims + len(columns)]
+    batch = [torch.arange(x.shape[axis]).reshape(-1, *(1,) * (indices.dim() - 2 - axis)) for axis in range(batch_dims)]
+    picked: Tensor = x[(*batch, *(column % length for column, length in zip(columns, lengths)))]
+    return picked
+
+
 @TORCH.lower("Expand")
 def expand(b: Call, x: "Tensor", shape: "Tensor") -> "Tensor":  # noqa: ARG001
     import torch

@@ -28,7 +28,7 @@ NET = "student_net"
 
 
 def lowered(truth: Path, out: Path, io: IoType, layout: str = "original") -> dict[str, int]:
-    options = TfliteInt8Options(layout, io)  # type: ignore[arg-type]
+    options = TfliteInt8Options(layout=layout, io=io)  # type: ignore[arg-type]
     ops: dict[str, int] = tflite_int8(artifact_at(truth, Precision.INT8), out, Job(), options)["ops"]
     return ops
 

@@ -24,9 +24,9 @@ from edgewright.export.tflite.convert import TfliteOptions, tflite_mixed
 from edgewright.export.verify import snr_db
 from edgewright.runtimes.artifact import artifact_at
 from edgewright.runtimes.contract import Contract
+from edgewright.runtimes.mil.evaluate import evaluate
 from edgewright.runtimes.read import read
 from edgewright.runtimes.runtime import pick, run_samples
-from tests.export.coreml.evaluator import evaluate
 from tests.export.onnx.quantize.vit import inputs
 from tests.models import samples
 
