@@ -1,6 +1,6 @@
 """The operators of the file, in order, before they become bytes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edgewright.errors import Error
 from edgewright.export.tflite.kernels import KERNELS, version_of
+from edgewright.export.tflite.micro_kernels import BYTES, lacks, narrowed, narrowed_options, without_bias_scales
 from edgewright.export.tflite.tensor import Quantization, Tensor
 
 HALF_FROM_ELEMENTS = 64
@@ -18,7 +19,7 @@ on MobileNetV2 and EfficientNet-Lite0). So do those of rank 1, biases: few bytes
 
 @dataclass(frozen=True, eq=False)
 class Op:
-    """An operator by its name in the schema; `options` are fields of its options table."""
+    """An operator by its name in the schema; `options` are fields of its options table, Subgraphs those it calls."""
 
     code: str
     version: int
@@ -27,27 +28,55 @@ class Op:
     options: Mapping[str, Any]
 
 
+@dataclass(frozen=True, eq=False)
+class Subgraph:
+    """Operators with inputs and outputs of their own: the main graph, or what an IF or WHILE calls."""
+
+    name: str
+    ops: tuple[Op, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    def called(self) -> Iterator["Subgraph"]:
+        """This subgraph and all that it calls, each before those that it calls in turn."""
+        yield self
+        for op in self.ops:
+            for option in op.options.values():
+                if isinstance(option, Subgraph):
+                    yield from option.called()
+
+    def all_ops(self) -> tuple[Op, ...]:
+        """Its operators, and those of all that it calls."""
+        return tuple(op for subgraph in self.called() for op in subgraph.ops)
+
+
 class Builder:
     """Collects operators. With `half`, float32 constants become FLOAT16 plus a DEQUANTIZE.
 
     int8 weights of a float operator get a DEQUANTIZE; with `dynamic` they stay where a kernel multiplies integers.
     Consecutive RESHAPEs and TRANSPOSEs are composed as they are made; what this leaves unused is dropped by `live`.
+    `micro`: for tflite-micro, with its kernels only, and int64 as int32.
     """
 
-    def __init__(self, *, half: bool = False, dynamic: bool = False) -> None:
+    def __init__(self, *, half: bool = False, dynamic: bool = False, micro: bool = False) -> None:
         self.ops: list[Op] = []
         self.too_large_for_half: list[str] = []
         self.dynamic = dynamic
+        self.micro = micro
         self._half = half
         self._decoded: dict[Tensor, Tensor] = {}
         self._producer: dict[Tensor, Op] = {}
 
     def tensor(self, name: str, shape: Sequence[int], dtype: Any, quantization: Quantization | None = None) -> Tensor:
         """A new tensor that an operator will fill."""
-        return Tensor(name, tuple(int(n) for n in shape), np.dtype(dtype), None, quantization)
+        kind = np.dtype(np.int32 if self.micro and dtype == np.int64 else dtype)
+        if self.micro and kind == np.uint8:
+            quantization = quantization or BYTES
+        return Tensor(name, tuple(int(n) for n in shape), kind, None, quantization)
 
     def constant(self, array: NDArray[Any], name: str, quantization: Quantization | None = None) -> Tensor:
-        return Tensor(name, array.shape, array.dtype, array, quantization)
+        held = narrowed(array) if self.micro else array
+        return Tensor(name, held.shape, held.dtype, held, quantization)
 
     def emit(
         self,
@@ -59,8 +88,11 @@ class Builder:
         """Append an operator. Raises Error where its int8 kernel would not compute what these scales say."""
         stored = [tensor if self.keeps_codes(code, inputs, outputs) else self._decode(tensor) for tensor in inputs]
         given = tuple(self._halve(tensor) for tensor in stored)
+        if code == "FULLY_CONNECTED" and options is not None and not options["keepNumDims"] and given[0] is not None:
+            given = (self._before_reshapes(given[0]), *given[1:])  # it reads any shape as rows
+        given = without_bias_scales(code, given) if self.micro else given
         _check_scales(code, given, outputs)
-        chosen = options or {}
+        chosen = narrowed_options(options or {}) if self.micro else options or {}
         op = Op(code, version_of(code, given, outputs[0], chosen), given, tuple(outputs), chosen)
         self.ops.append(op)
         self._producer.update((output, op) for output in outputs)
@@ -77,17 +109,22 @@ class Builder:
 
     def reshape(self, tensor: Tensor, shape: Sequence[int], to: Tensor | None = None) -> Tensor:
         """`tensor` with another shape; an existing tensor when there is one and `to` is not given."""
-        source = tensor
-        while (op := self._producer.get(source)) is not None and op.code == "RESHAPE":
-            source = op.inputs[0] or source
+        source = self._before_reshapes(tensor)
         wanted = tuple(int(n) for n in shape)
         if to is None:
+            if tensor.data is not None and (tensor.quantization is None or tensor.quantization.scale.size == 1):
+                return self.constant(tensor.data.reshape(wanted), tensor.name, tensor.quantization)
             for known in (tensor, source):
                 if known.shape == wanted:
                     return known
             to = self._like(tensor, wanted, "reshaped")
         self.emit("RESHAPE", [source, self.constant(np.array(wanted, np.int32), f"{to.name}/shape")], [to])
         return to
+
+    def _before_reshapes(self, tensor: Tensor) -> Tensor:
+        while (op := self._producer.get(tensor)) is not None and op.code == "RESHAPE" and op.inputs[0] is not None:
+            tensor = op.inputs[0]
+        return tensor
 
     def transpose(self, tensor: Tensor, order: Sequence[int], to: Tensor | None = None) -> Tensor:
         """`tensor` with its axes in another order; a RESHAPE where only axes of length 1 move."""
@@ -106,6 +143,33 @@ class Builder:
         to = to or self._like(tensor, shape, "transposed")
         self.emit("TRANSPOSE", [source, self.constant(np.array(axes, np.int32), f"{to.name}/order")], [to])
         return to
+
+    def copy(self, tensor: Tensor, name: str) -> Tensor:
+        """The same values in a tensor of its own. A constant is cut out of itself: LiteRT lets the result of a RESHAPE
+        share its memory, and frees it twice where that is what a subgraph gives."""
+        made = self.tensor(name, tensor.shape, tensor.dtype, tensor.quantization)
+        if tensor.data is None:
+            return self.reshape(tensor, tensor.shape, made)
+        length = tensor.data.size
+        flat = self.constant(tensor.data.reshape(-1), f"{tensor.name}/flat", tensor.quantization)
+        begin, size = (
+            self.constant(np.array([n], np.int32), f"{name}/{what}") for what, n in (("begin", 0), ("size", length))
+        )
+        cut = (
+            made if len(tensor.shape) == 1 else self.tensor(f"{name}/cut", (length,), tensor.dtype, tensor.quantization)
+        )
+        self.emit("SLICE", [flat, begin, size], [cut])
+        return made if cut is made else self.reshape(cut, tensor.shape, made)
+
+    def inner(self) -> "Builder":
+        """A builder for a subgraph, of the same kind."""
+        made = Builder(half=self._half, dynamic=self.dynamic, micro=self.micro)
+        made.too_large_for_half = self.too_large_for_half
+        return made
+
+    def lacks(self, code: str, inputs: Sequence[Tensor | None]) -> str | None:
+        """Why the runtime that the file is for cannot run an operator; None where nothing is known against it."""
+        return lacks(code, inputs) if self.micro else None
 
     def produced(self, tensor: Tensor) -> bool:
         """Whether an operator (not an input or a constant) gives it."""
@@ -159,6 +223,9 @@ def _check_scales(code: str, inputs: Sequence[Tensor | None], outputs: Sequence[
     for output in outputs:
         if not output.is_int8:
             continue
+        moved = kernel.equal_scales and all(source is None or source.quantization is None for source in inputs)
+        if output.quantization is None and (moved or code == "CAST"):
+            continue  # bytes that are no codes
         if output.quantization is None:
             raise Error(f"{output.name}: int8 without a scale; quantize the ONNX file so that it has one")
         if kernel.output is not None:

@@ -1,13 +1,14 @@
-"""Operators → the bytes of a .tflite file: all inline, weights on 16-byte boundaries, equal bytes stored once."""
+"""Subgraphs → the bytes of a .tflite file: all inline, weights on 16-byte boundaries, equal bytes stored once."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.errors import BadModel
-from edgewright.export.tflite.builder import Op
+from edgewright.export.tflite.builder import Op, Subgraph
 from edgewright.export.tflite.kernels import KERNELS, first_runtime
 from edgewright.export.tflite.tensor import Quantization, Tensor
 
@@ -18,49 +19,92 @@ SCHEMA_VERSION = 3
 LIMIT_BYTES = 2**31 - 2**20  # offsets are 32 bits signed, and the graph needs room too
 ALIGNMENT = 16  # `force_align: 16` of Buffer.data in the schema, which the generated Python code ignores
 RUNTIME_VERSION_BYTES = 16  # a fixed field: TFLite's tools rewrite it in place
+HEAD_BYTES = 64  # buffers that begin alike are compared to the end
 SIGNATURE = "serving_default"
 
 
 def serialize(
-    ops: Sequence[Op],
-    inputs: Mapping[str, Tensor],
-    outputs: Mapping[str, Tensor],
+    main: Subgraph,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
     metadata: Mapping[str, bytes],
+    *,
+    lean: bool = False,
 ) -> bytes:
-    """A model of one subgraph. `inputs` and `outputs` map the user's names, which also become the signature's."""
+    """The file of `main` and all that it calls. `inputs` and `outputs` are the user's names for the ends of `main`,
+    which also become the signature's. `lean`: without what no interpreter of a microcontroller reads: signature, names
+    of inner tensors, the oldest runtime."""
     from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]
 
     buffers = _Buffers()
-    tensors = _tensors_in_order(ops, [*inputs.values(), *outputs.values()])
-    index = {tensor: number for number, tensor in enumerate(tensors)}
+    subgraphs = {subgraph: number for number, subgraph in enumerate(main.called())}
+    ops = main.all_ops()
     codes = sorted({(op.code, op.version) for op in ops})
-
-    graph = schema.SubGraphT()
-    graph.name = "main"
-    names = _names(tensors, {tensor: name for name, tensor in (*inputs.items(), *outputs.items())})
-    graph.tensors = [_tensor(tensor, name, buffers) for tensor, name in zip(tensors, names)]
-    graph.operators = [_operator(op, index, codes) for op in ops]
-    graph.inputs = [index[tensor] for tensor in inputs.values()]
-    graph.outputs = [index[tensor] for tensor in outputs.values()]
+    ends = dict(zip((*main.inputs, *main.outputs), (*inputs, *outputs), strict=True))
 
     runtime = min_runtime_version(ops).encode().ljust(RUNTIME_VERSION_BYTES, b"\0")
     model = schema.ModelT()
     model.version = SCHEMA_VERSION
     model.description = "edgewright"
     model.operatorCodes = [_code(code, version) for code, version in codes]
-    model.subgraphs = [graph]
+    model.subgraphs = [_subgraph(one, ends if one is main else {}, codes, subgraphs, buffers) for one in subgraphs]
     model.metadata = [
         _metadata(name, buffers.add(np.frombuffer(content, np.uint8), shared=False))
-        for name, content in sorted({"min_runtime_version": runtime, **metadata}.items())
+        for name, content in sorted({**({} if lean else {"min_runtime_version": runtime}), **metadata}.items())
     ]
-    model.signatureDefs = [_signature(inputs, outputs, index)]
+    if lean:
+        _drop_names(model.subgraphs, ends.values())
+    model.signatureDefs = [] if lean else [_signature(main, inputs, outputs)]
     model.buffers = buffers.packed()
 
-    if buffers.size_bytes > LIMIT_BYTES:
-        raise BadModel(f"{buffers.size_bytes / 2**30:.1f} GiB of weights; a .tflite file holds at most 2 GiB")
-    packed = _sharing_builder(buffers.size_bytes + 512 * (len(tensors) + len(ops)) + 4096)
+    check_size(buffers.size_bytes)
+    tensors = sum(len(subgraph.tensors) for subgraph in model.subgraphs)
+    packed = _sharing_builder(buffers.size_bytes + 512 * (tensors + len(ops)) + 4096)
     packed.Finish(model.Pack(packed), b"TFL3")
-    return bytes(packed.Output())
+    return bytes(memoryview(packed.Bytes)[packed.Head() :])
+
+
+def constant_bytes(ops: Sequence[Op]) -> int:
+    """Of all constants that the operators read, equal ones counted once, as they are stored."""
+    buffers = _Buffers()
+    for op in ops:
+        for tensor in op.inputs:
+            if tensor is not None and tensor.data is not None:
+                buffers.add(tensor.data)
+    return buffers.content_bytes
+
+
+def check_size(weight_bytes: int) -> None:
+    """Raises BadModel, with advice, for weights that no .tflite file holds."""
+    if weight_bytes > LIMIT_BYTES:
+        raise BadModel(
+            f"{weight_bytes / 2**30:.1f} GiB of weights; a .tflite file holds at most 2 GiB. Quantize them "
+            "(--precision float16 halves float32, int8 and int8-weights quarter it), compress the model, or split it."
+        )
+
+
+def _drop_names(subgraphs: Sequence[Any], kept: Collection[str]) -> None:
+    for tensor in (tensor for subgraph in subgraphs for tensor in subgraph.tensors):
+        tensor.name = tensor.name if tensor.name in kept else None
+
+
+def _subgraph(
+    one: Subgraph,
+    ends: Mapping[Tensor, str],
+    codes: Sequence[tuple[str, int]],
+    subgraphs: Mapping[Subgraph, int],
+    buffers: "_Buffers",
+) -> Any:
+    from ai_edge_litert import schema_py_generated as schema
+
+    index = _positions(one)
+    packed = schema.SubGraphT()
+    packed.name = one.name
+    packed.tensors = [_tensor(tensor, name, buffers) for tensor, name in zip(index, _names(list(index), ends))]
+    packed.operators = [_operator(op, index, codes, subgraphs) for op in one.ops]
+    packed.inputs = [index[tensor] for tensor in one.inputs]
+    packed.outputs = [index[tensor] for tensor in one.outputs]
+    return packed
 
 
 def _sharing_builder(size_bytes: int) -> "flatbuffers.Builder":
@@ -87,11 +131,12 @@ def min_runtime_version(ops: Sequence[Op]) -> str:
     return max(versions, key=lambda text: tuple(map(int, text.split("."))), default="1.5.0")
 
 
-def _tensors_in_order(ops: Sequence[Op], ends: Sequence[Tensor]) -> list[Tensor]:
-    ordered = dict.fromkeys(ends)
-    for op in ops:
+def _positions(one: Subgraph) -> dict[Tensor, int]:
+    """The place of each tensor of a subgraph: its ends first, then in the order of the operators."""
+    ordered = dict.fromkeys((*one.inputs, *one.outputs))
+    for op in one.ops:
         ordered.update(dict.fromkeys(tensor for tensor in (*op.inputs, *op.outputs) if tensor is not None))
-    return list(ordered)
+    return {tensor: number for number, tensor in enumerate(ordered)}
 
 
 def _names(tensors: Sequence[Tensor], ends: Mapping[Tensor, str]) -> list[str]:
@@ -112,20 +157,25 @@ class _Buffers:
     """The buffer table; number 0 is the empty one that tensors without data name."""
 
     def __init__(self) -> None:
-        self._contents: list[NDArray[np.uint8] | None] = [None]
-        self._known: dict[bytes, int] = {}
-        self.size_bytes = 0
+        self._contents: list[NDArray[Any] | None] = [None]
+        self._alike: dict[tuple[int, bytes], list[int]] = defaultdict(list)
+        self.content_bytes = 0
 
     def add(self, array: NDArray[Any], *, shared: bool = True) -> int:
-        content = array.tobytes()
-        if shared and content in self._known:
-            return self._known[content]
-        self._contents.append(np.frombuffer(content, np.uint8))
-        self.size_bytes += len(content) + 2 * ALIGNMENT
-        number = len(self._contents) - 1
-        if shared:
-            self._known[content] = number
-        return number
+        alike = self._alike[array.nbytes, array.flat[: HEAD_BYTES // array.itemsize].tobytes()] if shared else []
+        for number in alike:
+            known = self._contents[number]
+            if known is array or (known is not None and known.tobytes() == array.tobytes()):
+                return number
+        alike.append(len(self._contents))
+        self._contents.append(array)
+        self.content_bytes += array.nbytes
+        return alike[-1]
+
+    @property
+    def size_bytes(self) -> int:
+        """At most, with what aligns them."""
+        return self.content_bytes + 2 * ALIGNMENT * len(self._contents)
 
     def packed(self) -> list["_PackedBuffer"]:
         return [_PackedBuffer(content) for content in self._contents]
@@ -134,7 +184,7 @@ class _Buffers:
 class _PackedBuffer:
     """Stands in for the schema's BufferT, whose Pack does not align."""
 
-    def __init__(self, content: NDArray[np.uint8] | None) -> None:
+    def __init__(self, content: NDArray[Any] | None) -> None:
         self._content = content
 
     def Pack(self, builder: "flatbuffers.Builder") -> int:  # noqa: N802
@@ -142,11 +192,10 @@ class _PackedBuffer:
 
         vector = None
         if self._content is not None:
-            length = self._content.size
-            builder.StartVector(1, length, ALIGNMENT)
-            start = builder.Head() - length
-            builder.head = start
-            builder.Bytes[start : start + length] = self._content.tobytes()
+            builder.StartVector(1, self._content.nbytes, ALIGNMENT)
+            builder.head = builder.Head() - self._content.nbytes
+            place = np.ndarray(self._content.shape, self._content.dtype, builder.Bytes, builder.head)
+            place[...] = self._content  # a transposed view is laid out here, without a copy between
             vector = builder.EndVector()
         schema.BufferStart(builder)
         if vector is not None:
@@ -160,9 +209,12 @@ def _tensor(tensor: Tensor, name: str, buffers: _Buffers) -> Any:
     packed = schema.TensorT()
     packed.name = name
     packed.shape = np.array(tensor.shape, np.int32)
+    if tensor.open_axes:
+        lengths = [-1 if axis in tensor.open_axes else length for axis, length in enumerate(tensor.shape)]
+        packed.shapeSignature = np.array(lengths, np.int32)
     packed.hasRank = True
     packed.type = getattr(schema.TensorType, tensor.dtype.name.upper())
-    packed.buffer = 0 if tensor.data is None else buffers.add(np.ascontiguousarray(tensor.data))
+    packed.buffer = 0 if tensor.data is None else buffers.add(tensor.data)
     packed.quantization = None if tensor.quantization is None else _quantization(tensor.quantization)
     return packed
 
@@ -177,7 +229,9 @@ def _quantization(quantization: Quantization) -> Any:
     return packed
 
 
-def _operator(op: Op, index: Mapping[Tensor, int], codes: Sequence[tuple[str, int]]) -> Any:
+def _operator(
+    op: Op, index: Mapping[Tensor, int], codes: Sequence[tuple[str, int]], subgraphs: Mapping[Subgraph, int]
+) -> Any:
     from ai_edge_litert import schema_py_generated as schema
 
     packed = schema.OperatorT()
@@ -191,20 +245,21 @@ def _operator(op: Op, index: Mapping[Tensor, int], codes: Sequence[tuple[str, in
         for field, value in op.options.items():
             if not hasattr(packed.builtinOptions, field):
                 raise AttributeError(f"{kind} has no field {field}")
-            setattr(packed.builtinOptions, field, _enum(field, value))
+            number = subgraphs[value] if isinstance(value, Subgraph) else _enum(field, value)
+            setattr(packed.builtinOptions, field, number)
     return packed
 
 
 def _enum(field: str, value: Any) -> Any:
-    """Padding, activations and modes are written by name."""
+    """Padding, activations and element types are written by name."""
     from ai_edge_litert import schema_py_generated as schema
 
     enums = {
         "padding": schema.Padding,
         "fusedActivationFunction": schema.ActivationFunctionType,
-        "mode": schema.MirrorPadMode,
         "inDataType": schema.TensorType,
         "outDataType": schema.TensorType,
+        "outputType": schema.TensorType,
     }
     return getattr(enums[field], value) if field in enums else value
 
@@ -228,8 +283,10 @@ def _metadata(name: str, buffer: int) -> Any:
     return packed
 
 
-def _signature(inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor], index: Mapping[Tensor, int]) -> Any:
+def _signature(main: Subgraph, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
     from ai_edge_litert import schema_py_generated as schema
+
+    index = _positions(main)
 
     def entry(name: str, tensor: Tensor) -> Any:
         packed = schema.TensorMapT()
@@ -238,6 +295,6 @@ def _signature(inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor], inde
 
     packed = schema.SignatureDefT()
     packed.signatureKey = SIGNATURE
-    packed.inputs = [entry(name, tensor) for name, tensor in inputs.items()]
-    packed.outputs = [entry(name, tensor) for name, tensor in outputs.items()]
+    packed.inputs = [entry(name, tensor) for name, tensor in zip(inputs, main.inputs, strict=True)]
+    packed.outputs = [entry(name, tensor) for name, tensor in zip(outputs, main.outputs, strict=True)]
     return packed

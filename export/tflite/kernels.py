@@ -29,6 +29,7 @@ KERNELS: Mapping[str, Kernel] = {
     "CONV_2D": Kernel("Conv2DOptions", 3, ("1.5.0", "1.14.0", "1.14.0", "2.3.0", "2.4.0", "2.9.0")),
     "DEPTHWISE_CONV_2D": Kernel("DepthwiseConv2DOptions", 3, ("1.5.0", "1.12.0", "1.14.0")),
     "TRANSPOSE_CONV": Kernel("TransposeConvOptions", 2, ("1.9.0", "2.2.0", "2.3.0")),
+    "CONV_3D_TRANSPOSE": Kernel("Conv3DOptions", 1, ("2.6.0",)),
     "FULLY_CONNECTED": Kernel("FullyConnectedOptions", 4, ("1.5.0", "1.10.0", "1.14.0", "1.14.0", "2.0.0", "2.1.0")),
     "BATCH_MATMUL": Kernel("BatchMatMulOptions", 2, ("2.3.0", "2.3.0")),
     # pools and reductions
@@ -39,6 +40,14 @@ KERNELS: Mapping[str, Kernel] = {
     "REDUCE_MAX": Kernel("ReducerOptions", 2, ("1.11.0", "1.14.0"), equal_scales=True),
     "REDUCE_MIN": Kernel("ReducerOptions", 2, ("1.11.0", "1.14.0"), equal_scales=True),
     "REDUCE_PROD": Kernel("ReducerOptions", 2, ("1.11.0", "2.6.0")),
+    "REDUCE_ANY": Kernel("ReducerOptions", 1, ("1.11.0",)),
+    "REDUCE_ALL": Kernel("ReducerOptions", 1, ("2.6.0",)),
+    "CUMSUM": Kernel("CumsumOptions", 1, ("2.4.0",)),
+    # searches
+    "ARG_MAX": Kernel("ArgMaxOptions", 2, ("1.9.0", "1.14.0", "2.9.0")),
+    "ARG_MIN": Kernel("ArgMinOptions", 2, ("1.9.0", "1.14.0", "2.9.0")),
+    "TOPK_V2": Kernel("TopKV2Options", 2, ("1.7.0", "1.14.0")),
+    "ONE_HOT": Kernel("OneHotOptions", 1, ("1.11.0",)),
     # activations
     "RELU": Kernel(None, 2, ("1.5.0", "2.1.0")),
     "RELU6": Kernel(None, 2, ("1.5.0", "1.14.0")),
@@ -61,6 +70,9 @@ KERNELS: Mapping[str, Kernel] = {
     "MAXIMUM": Kernel("MaximumMinimumOptions", 2, ("1.14.0", "1.14.0", "2.3.0"), equal_scales=True),
     "MINIMUM": Kernel("MaximumMinimumOptions", 2, ("1.14.0", "1.14.0", "2.3.0"), equal_scales=True),
     "FLOOR_MOD": Kernel("FloorModOptions", 1, ("1.13.0",)),
+    "ATAN2": Kernel("ATan2Options", 1, ("2.10.0",)),
+    "BITWISE_XOR": Kernel("BitwiseXorOptions", 1, ("2.13.0",)),
+    "RIGHT_SHIFT": Kernel("RightShiftOptions", 1, ("2.13.0",)),
     "ABS": Kernel("AbsOptions", 2, ("1.13.0", "2.4.0", "2.5.0", "2.6.0", "2.12.0")),
     "NEG": Kernel("NegOptions", 1, ("1.9.0",)),
     "EXP": Kernel("ExpOptions", 2, ("1.7.0", "2.12.0")),
@@ -77,6 +89,7 @@ KERNELS: Mapping[str, Kernel] = {
     "LOGICAL_AND": Kernel("LogicalAndOptions", 1, ("1.11.0",)),
     "LOGICAL_OR": Kernel("LogicalOrOptions", 1, ("1.11.0",)),
     "EQUAL": Kernel("EqualOptions", 2, ("1.14.0", "1.14.0")),
+    "NOT_EQUAL": Kernel("NotEqualOptions", 2, ("1.14.0", "1.14.0")),
     "GREATER": Kernel("GreaterOptions", 2, ("1.14.0", "1.14.0")),
     "GREATER_EQUAL": Kernel("GreaterEqualOptions", 2, ("1.14.0", "1.14.0")),
     "LESS": Kernel("LessOptions", 2, ("1.14.0", "1.14.0")),
@@ -88,13 +101,15 @@ KERNELS: Mapping[str, Kernel] = {
         "TransposeOptions", 2, ("1.6.0", "1.14.0", "1.15.0", "2.3.0", "2.4.0", "2.12.0"), equal_scales=True
     ),
     "CONCATENATION": Kernel("ConcatenationOptions", 2, ("1.5.0", "1.14.0"), equal_scales=True),
+    "SPLIT": Kernel("SplitOptions", 2, ("1.5.0", "1.14.0", "1.14.0"), equal_scales=True),
     "SPLIT_V": Kernel("SplitVOptions", 2, ("1.13.1", "2.3.0"), equal_scales=True),
     "SLICE": Kernel("SliceOptions", 2, ("1.14.0", "1.14.0", "1.14.0", "2.4.0", "2.5.0"), equal_scales=True),
     "STRIDED_SLICE": Kernel("StridedSliceOptions", 2, ("1.6.0", "1.14.0", "2.1.0", "2.2.0"), equal_scales=True),
-    "GATHER": Kernel("GatherOptions", 2, ("1.6.0", "1.14.0", "1.15.0"), equal_scales=True),
+    "GATHER": Kernel("GatherOptions", 2, ("1.6.0", "1.14.0", "1.15.0", "2.4.0", "2.5.0"), equal_scales=True),
+    "SCATTER_ND": Kernel("ScatterNdOptions", 1, ("2.1.0",)),
+    "REVERSE_SEQUENCE": Kernel("ReverseSequenceOptions", 1, ("1.14.0",)),
     "PAD": Kernel("PadOptions", 2, ("1.5.0", "1.14.0", "2.4.0", "2.6.0"), equal_scales=True),
     "PADV2": Kernel("PadV2Options", 2, ("1.9.0", "1.14.0", "2.4.0", "2.6.0"), equal_scales=True),
-    "MIRROR_PAD": Kernel("MirrorPadOptions", 2, ("1.13.1", "2.3.0"), equal_scales=True),
     "TILE": Kernel("TileOptions", 3, ("1.10.1", "2.2.0", "2.8.0"), equal_scales=True),
     "BROADCAST_TO": Kernel("BroadcastToOptions", 3, ("2.5.0", "2.5.0", "2.5.0"), equal_scales=True),
     "DEPTH_TO_SPACE": Kernel("DepthToSpaceOptions", 2, ("2.1.0", "2.5.0"), equal_scales=True),
@@ -103,6 +118,12 @@ KERNELS: Mapping[str, Kernel] = {
     "RESIZE_NEAREST_NEIGHBOR": Kernel(
         "ResizeNearestNeighborOptions", 2, ("1.13.1", "1.14.0", "2.3.0"), equal_scales=True
     ),
+    "DYNAMIC_UPDATE_SLICE": Kernel("DynamicUpdateSliceOptions", 1, ("2.9.0",), equal_scales=True),
+    "SHAPE": Kernel("ShapeOptions", 1, ("1.10.0",)),
+    "FILL": Kernel("FillOptions", 3, ("1.13.0", "2.3.0", "2.5.0")),
+    # control flow
+    "IF": Kernel("IfOptions", 1, ("1.15.0",)),
+    "WHILE": Kernel("WhileOptions", 1, ("1.15.0",)),
     # types
     "CAST": Kernel("CastOptions", 3, ("1.5.0", "2.7.0", "2.8.0")),
     "QUANTIZE": Kernel("QuantizeOptions", 1, ("1.14.0",)),
@@ -148,6 +169,8 @@ def _special(code: str, tensors: Sequence[Tensor], options: Mapping[str, Any]) -
             return [(kind == "int32", 5)]
         case "SIGN":
             return [(kind == "int32", 2)]
+        case "SPLIT":
+            return [(last.dtype.name == "int32", 3)]
         case "TRANSPOSE":
             return [(kind == "bool", 3), (rank > 4, 4), (rank > 5, 6)]
         case "SLICE":
@@ -156,7 +179,11 @@ def _special(code: str, tensors: Sequence[Tensor], options: Mapping[str, Any]) -
             return [(kind == "bool", 3), (rank > 4, 4)]
         case "PAD" | "PADV2":
             return [(rank > 4, 4)]
+        case "FILL":
+            return [(last.dtype.name == "bool", 2)]
         case "GATHER":
+            return [(kind == "bool", 3), (options["batchDims"] != 0, 5)]
+        case "ARG_MAX" | "ARG_MIN":
             return [(kind == "bool", 3)]
         case "RESIZE_BILINEAR":
             return [(options["halfPixelCenters"], 3)]

@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
+SPATIAL_RANKS = (3, 4, 5)
+"""Ranks of N×C×spatial that have a channels-last form."""
+
 
 @dataclass(frozen=True)
 class Form:
     """How the file holds a value.
 
-    original: as in ONNX · last: channels last, N×C×H×W as N×H×W×C, N×C×L as N×1×L×C · flat: a flattened N×(C·H·W)
-    whose features lie in the order H, W, C; `source` is (C, H, W).
+    original: as in ONNX · last: channels last, N×C×H×W as N×H×W×C, N×C×L as N×1×L×C, N×C×D×H×W as N×D×H×W×C · flat:
+    a flattened N×(C·H·W) whose features lie in the order H, W, C; `source` is (C, H, W).
     """
 
     kind: Literal["original", "last", "flat"]
@@ -39,13 +42,13 @@ class Form:
         axis %= rank
         if self.kind != "last" or axis == 0:
             return axis
-        return 3 if axis == 1 else axis - 1 + (4 - rank)
+        held = max(rank, 4)
+        return held - 1 if axis == 1 else axis - 1 + (held - rank)
 
     def shape(self, shape: Shape) -> Shape:
         if self.kind != "last":
             return shape
-        spatial = shape[2:] if len(shape) == 4 else (1, *shape[2:])
-        return (shape[0], *spatial, shape[1])
+        return (shape[0], *(1,) * (4 - len(shape)), *shape[2:], shape[1])
 
     def array(self, array: NDArray[Any]) -> NDArray[Any]:
         """A constant as the file holds it; its rank is that of the values it meets."""
@@ -63,7 +66,7 @@ LAST = Form("last")
 
 def reorders(shape: Shape) -> bool:
     """Whether channels last puts the elements of N×C×spatial in another order."""
-    return len(shape) in (3, 4) and shape[1] > 1 and prod(shape[2:]) > 1
+    return len(shape) in SPATIAL_RANKS and shape[1] > 1 and prod(shape[2:]) > 1
 
 
 def convert(builder: Builder, tensor: Tensor, shape: Shape, held: Form, wanted: Form) -> Tensor:
@@ -110,8 +113,13 @@ class Layout:
         self._outputs = set(graph.outputs)
         self._made: dict[ir.Value, Form] = {}
         self._regions = self._find_regions(graph)
+        self._open: dict[ir.Value, ir.Node] = {}  # what a region makes that is being decided, by its first node
+        self._returned: set[ir.Node] = set()
 
     def made(self, value: "ir.Value") -> Form:
+        if value not in self._made and value in self._open:
+            self._returned.add(self._open[value])
+            return ORIGINAL
         if value not in self._made:
             self._made[value] = self._decide(value)
         return self._made[value]
@@ -125,7 +133,7 @@ class Layout:
             return self.made(node.outputs[0])
         if index == 0 and self._takes_any(node, self.made(value)):
             return self.made(value)
-        if layout == "nhwc" and len(shape_of(value)) in (3, 4):
+        if layout == "nhwc" and len(shape_of(value)) in SPATIAL_RANKS:
             return LAST
         return ORIGINAL
 
@@ -135,19 +143,26 @@ class Layout:
             return self._ends.get(value, ORIGINAL)
         if self._follows(node):
             region = self._regions[node]
+            outputs = [output for member in region for output in member.outputs]
+            self._open.update(dict.fromkeys(outputs, region[0]))
             form = self._region_form(region)
-            self._made.update((output, form) for member in region for output in member.outputs)
+            if (
+                region[0] in self._returned
+            ):  # what it makes comes back to it, by way of an operator that does not follow
+                form = ORIGINAL
+            self._made.update(dict.fromkeys(outputs, form))
             return form
-        if self._rules[node.op_type].layout == "nhwc" and len(shape_of(value)) in (3, 4):
+        if self._rules[node.op_type].layout == "nhwc" and len(shape_of(value)) in SPATIAL_RANKS:
             return LAST
         source = node.inputs[0]
         if source is None or is_constant(source):
             return ORIGINAL
         if _flattens(node) and self.made(source) == LAST and reorders(shape_of(source)):
             return Form("flat", shape_of(source)[1:])
-        if node.op_type == "Transpose" and source.producer() is None and self.made(source) == ORIGINAL:
-            order = tuple(node.attributes["perm"].as_ints()) if "perm" in node.attributes else ()
-            return LAST if order == (0, 3, 1, 2) else ORIGINAL
+        if _regrids(node) and self.made(source) == LAST:
+            return LAST
+        if _brings_channels_forward(node) and self.made(source) == ORIGINAL:
+            return LAST
         return ORIGINAL
 
     def _follows(self, node: "ir.Node") -> bool:
@@ -163,7 +178,12 @@ class Layout:
         """Rules that renumber for themselves, so that nothing need be transposed before them."""
         if form.kind == "flat":
             return _multiplies_constant(node)
-        return _flattens(node) or node.op_type == "Transpose" or node.op_type.startswith("Reduce")
+        return (
+            _flattens(node)
+            or _regrids(node)
+            or node.op_type == "Transpose"
+            or node.op_type.startswith(("Reduce", "Arg"))
+        )
 
     def _find_regions(self, graph: "ir.Graph") -> dict["ir.Node", list["ir.Node"]]:
         region: dict[ir.Node, list[ir.Node]] = {}
@@ -197,7 +217,7 @@ class Layout:
         made = {output for node in region for output in node.outputs}
         entering = {value: self.made(value) for node in region for value in self._operands(node) if value not in made}
         choices = [ORIGINAL]
-        if len(shape_of(region[0].outputs[0])) in (3, 4):
+        if len(shape_of(region[0].outputs[0])) in SPATIAL_RANKS:
             choices.append(LAST)
         # Features in another order stay whole: nothing in the region may cut or join them.
         widths = {shape_of(value)[-1] for value in made if shape_of(value)}
@@ -224,7 +244,7 @@ class Layout:
             return form
         value = node.inputs[index]
         assert value is not None
-        nhwc = self._rules[node.op_type].layout == "nhwc" and index == 0 and len(shape_of(value)) in (3, 4)
+        nhwc = self._rules[node.op_type].layout == "nhwc" and index == 0 and len(shape_of(value)) in SPATIAL_RANKS
         return LAST if nhwc else ORIGINAL
 
 
@@ -245,7 +265,24 @@ def _flattens(node: "ir.Node") -> bool:
     if node.op_type not in ("Flatten", "Reshape") or source is None:
         return False
     before, after = shape_of(source), shape_of(node.outputs[0])
-    return len(before) in (3, 4) and len(after) == 2 and before[0] == after[0]
+    return len(before) in SPATIAL_RANKS and len(after) == 2 and before[0] == after[0]
+
+
+def _regrids(node: "ir.Node") -> bool:
+    """N×C×spatial → N×C×other spatial axes: channels last they are joined or split in place."""
+    source = node.inputs[0]
+    if node.op_type not in ("Reshape", "Squeeze", "Unsqueeze") or source is None:
+        return False
+    before, after = shape_of(source), shape_of(node.outputs[0])
+    return {len(before), len(after)} <= set(SPATIAL_RANKS) and before[:2] == after[:2]
+
+
+def _brings_channels_forward(node: "ir.Node") -> bool:
+    """N×spatial×C → N×C×spatial: what lies there already is its channels-last form."""
+    rank = len(shape_of(node.outputs[0]))
+    if node.op_type != "Transpose" or "perm" not in node.attributes or rank not in SPATIAL_RANKS:
+        return False
+    return tuple(node.attributes["perm"].as_ints()) == (0, rank - 1, *range(1, rank - 1))
 
 
 def _multiplies_constant(node: "ir.Node") -> bool:

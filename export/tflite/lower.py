@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 DTYPES = frozenset({"FLOAT", "INT32", "INT64", "INT8", "UINT8", "BOOL"})
 """Element types that TFLite's kernels compute with."""
 
-UINT8 = frozenset({"Cast", "Reshape", "Transpose", "Identity", "QuantizeLinear", "DequantizeLinear"})
-"""Operators that take uint8, as images come, or as codes; TFLite's arithmetic would take it for quantized."""
+BYTES = frozenset({
+    *("Cast", "Reshape", "Transpose", "Identity", "QuantizeLinear", "DequantizeLinear", "Flatten", "Squeeze"),
+    *("Unsqueeze", "Concat", "Split", "Slice", "Gather", "GatherElements", "GatherND", "Tile", "Expand"),
+})  # fmt: skip
+"""Operators that take bytes that are no codes, as images come; TFLite's arithmetic would take them for such."""
 
 
 class GraphLowering:
@@ -41,6 +44,16 @@ class GraphLowering:
         self._made[value] = self._new(value)
         return self._made[value]
 
+    def inline(self, builder: Builder, graph: "ir.Graph", operands: Sequence[Tensor]) -> list[Tensor]:
+        """Write an inner graph by `builder`; its inputs are `operands`. What it gives are tensors of their own."""
+        inner = GraphLowering(builder, Layout(graph, TFLITE.rules(), {}), self._int8, self._activations)
+        inner._made.update(zip(graph.inputs, operands, strict=True))
+        inner.lower(list(graph))
+        outputs: list[Tensor] = []
+        for value in graph.outputs:
+            outputs.append(inner.leave(value, ORIGINAL, {*operands, *outputs}))
+        return outputs
+
     def lower(self, nodes: Sequence["ir.Node"]) -> None:
         """All nodes. Raises one UnsupportedOps with every case that a rule refuses."""
         for node in nodes:
@@ -56,17 +69,16 @@ class GraphLowering:
         """An output of the graph in the form asked for: a tensor of its own, never an input or a constant."""
         tensor = self._in_form(value, form, shape_of(value))
         if tensor in taken or not self._builder.produced(tensor):
-            copy = self._builder.tensor(f"{value.name}/copy", tensor.shape, tensor.dtype, tensor.quantization)
-            self._builder.reshape(tensor, tensor.shape, copy)
-            return copy
+            return self._builder.copy(tensor, f"{value.name}/copy")
         return tensor
 
     def _lower(self, node: "ir.Node") -> None:
         outputs = [output for output in node.outputs if output.name]
         self._made.update((output, self._new(output)) for output in outputs)
         rule = TFLITE.rules()[node.op_type]
-        if any(self._is_bare_uint8(value) for value in (*node.inputs, *outputs)) and node.op_type not in UINT8:
-            raise UnsupportedOps(TFLITE.target, {node.op_type: ("unquantized uint8", [node.name or node.op_type])})
+        if any(self._is_bare_byte(value) for value in (*node.inputs, *outputs)) and node.op_type not in BYTES:
+            reason = "bytes that are not quantized; cast them to int32 or float32"
+            raise UnsupportedOps(TFLITE.target, {node.op_type: (reason, [node.name or node.op_type])})
         operands = [self._operand(node, index) for index in range(len(node.inputs))]
         first = node.inputs[0] if node.inputs else None
         read_form = (self._layout.read(node, 0) if first is not None else None) or ORIGINAL
@@ -78,6 +90,7 @@ class GraphLowering:
             len(shape_of(first)) if first is not None else 0,
             (read_form, self._layout.made(outputs[0])),
             self._activations.get(node, "NONE"),
+            self.inline,
         )
         result = rule.function(b, *operands, **attributes(node))
         if not b.activation_used:
@@ -88,20 +101,19 @@ class GraphLowering:
                 raise Error(f"{output.name}: {b.op_type} passes its input on, so it needs the scale of its input")
             self._made[output] = tensor
 
-    def _is_bare_uint8(self, value: "ir.Value | None") -> bool:
-        typed = value is not None and value.dtype is not None and value.dtype.name == "UINT8"
+    def _is_bare_byte(self, value: "ir.Value | None") -> bool:
+        typed = value is not None and value.dtype is not None and value.dtype.name in ("UINT8", "INT8")
         return typed and value not in self._int8.quantization
 
     def _new(self, value: "ir.Value") -> Tensor:
         shape = self._layout.made(value).shape(shape_of(value))
         assert value.dtype is not None
-        bare_int8 = value.dtype.name == "INT8" and value not in self._int8.quantization
-        if value.dtype.name not in DTYPES or bare_int8:
+        if value.dtype.name not in DTYPES:
             producer = value.producer()
             op, name = (producer.op_type, producer.name) if producer is not None else ("input", value.name)
             raise UnsupportedOps(
                 TFLITE.target,
-                {op: (f"element type {value.dtype.name}{' without a scale' if bare_int8 else ''}", [name or op])},
+                {op: (f"element type {value.dtype.name}", [name or op])},
             )
         return self._builder.tensor(value.name or "", shape, value.dtype.numpy(), self._int8.quantization.get(value))
 
@@ -127,7 +139,6 @@ class GraphLowering:
         quantization = self._int8.quantization.get(value)
         if quantization is not None and quantization.scale.size > 1 and form != ORIGINAL:
             raise Error(f"{value.name}: an operand quantized per channel must be a weight")
-        array = np.ascontiguousarray(array).reshape(array.shape)  # numpy's makes rank 0 rank 1
         return self._builder.constant(array, value.name or "", quantization)
 
     def _converted(self, value: "ir.Value", form: Form, shape: Shape) -> Tensor:

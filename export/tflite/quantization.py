@@ -14,6 +14,7 @@ from edgewright.errors import Error, UnsupportedOps
 from edgewright.export.lowering import attributes
 from edgewright.export.onnx.quantize.raw_bytes import bytes_grid
 from edgewright.export.tflite.layout import is_constant, shape_of
+from edgewright.export.tflite.resampling import computes_in_int8
 from edgewright.export.tflite.tensor import Quantization
 from edgewright.export.tflite.window import window
 from edgewright.export.tflite.wrapping import HEAVY, data_operands, dequantizer, requantize_before_activations, wrapped
@@ -25,15 +26,20 @@ INT8_KERNELS = HEAVY | {
     *("Add", "Sub", "Mul", "Relu", "Clip", "LeakyRelu", "HardSwish", "Sigmoid", "Tanh", "Softmax"),
     *("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "Resize"),
     *("Concat", "Split", "Slice", "Gather", "Pad", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"),
-    *("DepthToSpace", "SpaceToDepth", "Identity"),
+    *("DepthToSpace", "SpaceToDepth", "Identity", "ReduceMin", "Tile", "Expand", "GatherElements", "GatherND"),
 }
 """ONNX operators whose TFLite kernels compute in int8 what their Q/DQ wrapping says."""
 
 EQUAL_SCALES = frozenset({
     *("MaxPool", "AveragePool", "GlobalMaxPool", "ReduceMax", "Resize", "Concat", "Split", "Slice", "Gather", "Pad"),
     *("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "DepthToSpace", "SpaceToDepth"),
+    *("ReduceMin", "Tile", "Expand", "GatherElements", "GatherND"),
 })  # fmt: skip
 """Of these, the ones whose kernels move codes and do not rescale them."""
+
+
+COMPARING = ("ArgMax", "ArgMin")
+"""Operators that answer alike for codes: a code grows with what it stands for."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,11 @@ class Int8:
 
     quantization: dict["ir.Value", Quantization] = field(default_factory=dict)
     nodes: set["ir.Node"] = field(default_factory=set)
+
+    def add(self, other: "Int8") -> None:
+        """Take in what was folded in another graph."""
+        self.quantization.update(other.quantization)
+        self.nodes.update(other.nodes)
 
 
 def fold_quantization(graph: "ir.Graph") -> Int8:
@@ -62,6 +73,8 @@ def fold_quantization(graph: "ir.Graph") -> Int8:
             source = node.inputs[0]
             assert source is not None
             _annotate(int8, source, node)
+        elif node.op_type in COMPARING and dequantizer(node.inputs[0]) is not None:
+            _compare_codes(int8, node)
         elif reason := _why_float(graph, node):
             if node.op_type in HEAVY and wrapped(node):
                 violations.append(f"  {node.name} ({node.op_type}): {reason}")
@@ -95,7 +108,9 @@ def _adopt_bytes(graph: "ir.Graph", int8: Int8) -> None:
         if not int8.quantization.setdefault(source, found).same(found):
             continue
         ir.convenience.replace_all_uses_with(output, source)
-        graph.remove([node] if node is cast or cast.outputs[0].uses() else [node, cast], safe=True)
+        graph.remove(node, safe=True)
+        if cast is not node and not cast.outputs[0].uses():
+            graph.remove(cast, safe=True)
 
 
 def _requantize_codes(graph: "ir.Graph") -> None:
@@ -189,6 +204,8 @@ def _why_float(graph: "ir.Graph", node: "ir.Node") -> str | None:
         return "its output is not used"
     if node.op_type == "AveragePool" and _averages_unevenly(node):
         return "its windows hold different numbers of elements, which no int8 kernel divides by"
+    if node.op_type == "Resize" and not computes_in_int8(node):
+        return "no int8 kernel reads where it does"
     return _why_moved_in_float(node) if node.op_type in EQUAL_SCALES else None
 
 
@@ -203,10 +220,19 @@ def _why_moved_in_float(node: "ir.Node") -> str | None:
 def _averages_unevenly(node: "ir.Node") -> bool:
     given = attributes(node)
     assert node.inputs[0] is not None
-    size, out = ((1, 1, *shape_of(value)[2:])[-2:] for value in (node.inputs[0], node.outputs[0]))
+    spatial = (shape_of(value)[2:] for value in (node.inputs[0], node.outputs[0]))
+    size, out = ((1,) * (2 - len(lengths)) + lengths for lengths in spatial)
     strides, dilations, pads = (given.get(name) for name in ("strides", "dilations", "pads"))
     view = window(given["kernel_shape"], strides, dilations, pads, given.get("auto_pad", "NOTSET"), size, out)
     return not view.averages_evenly(bool(given.get("count_include_pad", 0)))
+
+
+def _compare_codes(int8: Int8, node: "ir.Node") -> None:
+    """codes → DQ → ArgMax   ⇒   codes → ArgMax."""
+    source = dequantizer(node.inputs[0])
+    assert source is not None
+    node.replace_input_with(0, source.inputs[0])
+    int8.nodes.add(node)
 
 
 def _take_stored_weight(node: "ir.Node") -> None:

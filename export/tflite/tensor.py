@@ -38,13 +38,17 @@ class Quantization:
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """`shape` is the shape in the file; `data` holds the values of a constant. Compared by identity."""
+    """`shape` is the shape in the file; `data` holds the values of a constant. Compared by identity.
+
+    Axes in `open_axes` take any length: `shape` has the one to begin with.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     data: NDArray[Any] | None = None
     quantization: Quantization | None = None
+    open_axes: tuple[int, ...] = ()
 
     @property
     def is_int8(self) -> bool:

@@ -2,38 +2,48 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
+from math import prod
 
-Pair = tuple[int, int]
+Ints = tuple[int, ...]
+Pairs = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
 class Window:
-    """Height and width. `declared` are ONNX's pads (begin, end) for each; `pads` adds what ceil_mode reaches beyond."""
+    """Along each spatial axis, two or three of them. `declared` are ONNX's pads (begin, end) for each; `pads` adds what
+    ceil_mode reaches beyond."""
 
-    kernel: Pair
-    strides: Pair
-    dilations: Pair
-    declared: tuple[Pair, Pair]
-    size: Pair
-    out: Pair
+    kernel: Ints
+    strides: Ints
+    dilations: Ints
+    declared: Pairs
+    size: Ints
+    out: Ints
 
     @property
-    def pads(self) -> tuple[Pair, Pair]:
-        (top, bottom), (left, right) = self.declared
-        return (top, max(bottom, self.overhang(0) - top)), (left, max(right, self.overhang(1) - left))
+    def axes(self) -> range:
+        return range(len(self.kernel))
+
+    @property
+    def pads(self) -> Pairs:
+        return tuple((begin, max(end, self.overhang(axis) - begin)) for axis, (begin, end) in enumerate(self.declared))
 
     @property
     def padding(self) -> str | None:
         """VALID or SAME where one of them places every window as ONNX does; None: pad first, then VALID."""
-        axes = range(2)
-        if all(self.pads[axis] == (0, 0) for axis in axes):
+        if all(pads == (0, 0) for pads in self.pads):
             return "VALID"
         # Where windows end before the tensor does, tflite-runtime's XNNPACK takes the negative rest for padding.
-        reaching = all(self.reach(axis) >= self.size[axis] for axis in axes)
-        same_size = reaching and all(self.out[axis] == -(-self.size[axis] // self.strides[axis]) for axis in axes)
-        if same_size and all(self.pads[axis][0] == self.overhang(axis) // 2 for axis in axes):
+        reaching = all(self.reach(axis) >= self.size[axis] for axis in self.axes)
+        same_size = reaching and all(self.out[axis] == -(-self.size[axis] // self.strides[axis]) for axis in self.axes)
+        if same_size and all(self.pads[axis][0] == self.overhang(axis) // 2 for axis in self.axes):
             return "SAME"
         return None
+
+    @property
+    def padded_size(self) -> Ints:
+        return tuple(size + begin + end for size, (begin, end) in zip(self.size, self.pads))
 
     def overhang(self, axis: int) -> int:
         """How far all windows together reach beyond the tensor."""
@@ -46,20 +56,37 @@ class Window:
     def extent(self, axis: int) -> int:
         return (self.kernel[axis] - 1) * self.dilations[axis] + 1
 
+    def starts(self, axis: int) -> list[int]:
+        """Where each window begins; below 0 it begins in the pads."""
+        return [position * self.strides[axis] - self.declared[axis][0] for position in range(self.out[axis])]
+
     def counts(self, axis: int, *, declared: bool) -> list[int]:
-        """Elements under each window, without dilation: those of the tensor, and of its `declared` pads if asked."""
+        """Elements under each window: those of the tensor, and of its `declared` pads if asked."""
         before, after = self.declared[axis] if declared else (0, 0)
-        starts = [position * self.strides[axis] - self.declared[axis][0] for position in range(self.out[axis])]
-        last = self.size[axis] + after
-        return [min(start + self.kernel[axis], last) - max(start, -before) for start in starts]
+        reached = range(-before, self.size[axis] + after)
+        steps = range(0, self.extent(axis), self.dilations[axis])
+        return [sum(start + step in reached for step in steps) for start in self.starts(axis)]
 
     def averages_evenly(self, count_pads: bool) -> bool:
         """Whether AVERAGE_POOL_2D alone divides each window's sum by ONNX's count."""
+        if len(self.kernel) > 2 or set(self.dilations) != {1}:
+            return False
         if self.padding == "VALID" or (self.padding == "SAME" and not count_pads):
             return True
-        size = self.kernel[0] * self.kernel[1]
-        counts = [self.counts(axis, declared=count_pads) for axis in range(2)]
-        return all(rows * columns == size for rows in counts[0] for columns in counts[1])
+        counts = [self.counts(axis, declared=count_pads) for axis in self.axes]
+        return all(prod(each) == prod(self.kernel) for each in product(*counts))
+
+    def along(self, *axes: int) -> "Window":
+        """The window over these of its axes, as one over two: a single axis gets a height of 1."""
+        lead = 2 - len(axes)
+
+        def chosen(values: Sequence[int]) -> Ints:
+            return (1,) * lead + tuple(values[axis] for axis in axes)
+
+        declared = ((0, 0),) * lead + tuple(self.declared[axis] for axis in axes)
+        fields = (self.kernel, self.strides, self.dilations)
+        kernel, strides, dilations = (chosen(values) for values in fields)
+        return Window(kernel, strides, dilations, declared, chosen(self.size), chosen(self.out))
 
 
 def window(
@@ -71,16 +98,16 @@ def window(
     size: Sequence[int],
     out: Sequence[int],
 ) -> Window:
-    """From ONNX attributes of one or two spatial axes; `size` and `out` are the file's heights and widths."""
+    """From ONNX attributes of one to three spatial axes; `size` and `out` are the file's, at least height and width."""
     rank = len(kernel)
+    lead = (1,) * (2 - rank)
     begin_end = pads or (0,) * (2 * rank)
     pairs = [(begin_end[axis], begin_end[axis + rank]) for axis in range(rank)]
-    plain = Window(
-        _pair(kernel), _pair(strides or (1,) * rank), _pair(dilations or (1,) * rank), ((0, 0), (0, 0)),
-        (size[0], size[1]), (out[0], out[1]),
-    )  # fmt: skip
+    none: Pairs = ((0, 0),) * len(lead)
+    length, step, spacing = ((*lead, *(values or (1,) * rank)) for values in (kernel, strides, dilations))
+    plain = Window(length, step, spacing, (*none, *((0, 0),) * rank), tuple(size), tuple(out))
     if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-        totals = [plain.overhang(axis) for axis in range(2)]
+        totals = [plain.overhang(axis) for axis in plain.axes][len(lead) :]
         smaller = [total // 2 for total in totals]
         pairs = [
             (small, total - small) if auto_pad == "SAME_UPPER" else (total - small, small)
@@ -88,9 +115,4 @@ def window(
         ]
     elif auto_pad == "VALID":
         pairs = [(0, 0)] * rank
-    full = [(0, 0)] * (2 - len(pairs)) + pairs
-    return replace(plain, declared=(full[0], full[1]))
-
-
-def _pair(values: Sequence[int]) -> Pair:
-    return (1, values[0]) if len(values) == 1 else (values[0], values[1])
+    return replace(plain, declared=(*none, *pairs))

@@ -3,29 +3,39 @@
 import numpy as np
 
 from edgewright.export.tflite.activations import KERNEL_OF_RANGE
+from edgewright.export.tflite.broadcast import emit_broadcast
 from edgewright.export.tflite.node_builder import NodeBuilder
 from edgewright.export.tflite.rules import TFLITE
 from edgewright.export.tflite.tensor import Tensor
+from edgewright.export.tflite.types import computes_in
 
 
-@TFLITE.lower("Clip")
+@TFLITE.lower("Clip", fits=computes_in("FLOAT", "INT32", "INT64"))
 def clip(b: NodeBuilder, x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
     """RELU, RELU6, RELU_N1_TO_1, else MAXIMUM and MINIMUM; int8 clamps codes, which is exact at equal scales."""
-    bounds = (_bound(b, low, -np.inf), _bound(b, high, np.inf))
-    kernel = KERNEL_OF_RANGE.get(bounds)
-    if (kernel is not None and x.dtype == np.float32) or kernel in ("RELU", "RELU6"):
-        return b.emit(str(kernel), [x])
+    kernel = (
+        None
+        if x.dtype not in (np.float32, np.int8)
+        else KERNEL_OF_RANGE.get((_bound(low, -np.inf), _bound(high, np.inf)))
+    )
+    if kernel is not None and (not x.is_int8 or kernel in ("RELU", "RELU6")):
+        return b.emit(kernel, [x])
     if x.is_int8 and b.y.quantization is not None and not b.y.quantization.same(x.quantization):
         x = b.emit("QUANTIZE", [x], to=b.temp("rescaled", b.y))
-    needed = [(code, bound) for code, bound in zip(("MAXIMUM", "MINIMUM"), bounds) if np.isfinite(bound)]
-    for position, (code, bound) in enumerate(needed):
-        to = b.y if position == len(needed) - 1 else b.temp("clipped", b.y)
-        x = b.emit(code, [x, b.scalar(bound, x, "bound")], to=to)
+    bounds = [(code, _at_scale(b, x, bound)) for code, bound in (("MAXIMUM", low), ("MINIMUM", high)) if bound]
+    for position, (code, bound) in enumerate(bounds):
+        to = b.y if position == len(bounds) - 1 else b.temp("clipped", b.y)
+        x = emit_broadcast(b, code, [x, bound], to=to)
     return x
 
 
-def _bound(b: NodeBuilder, bound: Tensor | None, absent: float) -> float:
-    return absent if bound is None else float(b.need_constant(bound, "a bound").item())
+def _bound(bound: Tensor | None, absent: float) -> float:
+    """NaN, which is in no table, where it is computed."""
+    return absent if bound is None else np.nan if bound.data is None else float(bound.data.item())
+
+
+def _at_scale(b: NodeBuilder, x: Tensor, bound: Tensor) -> Tensor:
+    return bound if not x.is_int8 else b.scalar(float(b.need_constant(bound, "a bound").item()), x, "bound")
 
 
 @TFLITE.lower("LeakyRelu")
@@ -33,7 +43,7 @@ def leaky_relu(b: NodeBuilder, x: Tensor, *, alpha: float = 0.009999999776482582
     return b.emit("LEAKY_RELU", [x], {"alpha": alpha})
 
 
-@TFLITE.lower("Elu")
+@TFLITE.lower("Elu", fits=lambda node: node.attributes.get_float("alpha", 1.0) == 1.0)
 def elu(b: NodeBuilder, x: Tensor, *, alpha: float = 1.0) -> Tensor:
     if alpha != 1.0:
         b.refuse("ELU has alpha 1 only")
@@ -51,10 +61,10 @@ def hard_sigmoid(b: NodeBuilder, x: Tensor, *, alpha: float = 0.2000000029802322
     b.need_float()
     slope = np.float32(6 * np.float64(np.float32(alpha)))
     if slope != 1:
-        x = b.emit("MUL", [x, b.scalar(float(slope), x, "slope")], to=b.temp("sloped", b.y))
+        x = emit_broadcast(b, "MUL", [x, b.scalar(float(slope), x, "slope")], to=b.temp("sloped", b.y))
     offset = b.scalar(6 * beta, x, "offset")
-    clipped = b.emit("ADD", [x, offset], {"fusedActivationFunction": "RELU6"}, to=b.temp("clipped", b.y))
-    return b.emit("MUL", [clipped, b.scalar(1 / 6, x, "sixth")])
+    clipped = emit_broadcast(b, "ADD", [x, offset], {"fusedActivationFunction": "RELU6"}, to=b.temp("clipped", b.y))
+    return emit_broadcast(b, "MUL", [clipped, b.scalar(1 / 6, x, "sixth")])
 
 
 @TFLITE.lower("Softmax", layout="axis")

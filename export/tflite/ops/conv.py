@@ -1,10 +1,8 @@
-"""Convolutions: CONV_2D, DEPTHWISE_CONV_2D, TRANSPOSE_CONV; one spatial axis runs as a height of 1."""
+"""Convolutions: CONV_2D and DEPTHWISE_CONV_2D; one spatial axis runs as a height of 1, three as channels of two."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgewright.errors import Error
 from edgewright.export.tflite.node_builder import NodeBuilder
@@ -25,13 +23,20 @@ def conv(
     auto_pad: str = "NOTSET",
     dilations: Sequence[int] | None = None,
     group: int = 1,
-    kernel_shape: Sequence[int] | None = None,
+    kernel_shape: Sequence[int] | None = None,  # noqa: ARG001
     pads: Sequence[int] | None = None,
     strides: Sequence[int] | None = None,
 ) -> Tensor:
-    weights = _spread(b, w)
-    kernel = w.shape[2:] if kernel_shape is None else kernel_shape
-    view = window(kernel, strides, dilations, pads, auto_pad, x.shape[1:3], b.y.shape[1:3])
+    check_spatial(b, w)
+    view = window(w.shape[2:], strides, dilations, pads, auto_pad, x.shape[1:-1], b.y.shape[1:-1])
+    shift = bias_of(b, bias, w.shape[0], x, w)
+    if len(view.kernel) == 3:
+        return _over_depth(b, x, w, shift, group, view)
+    return _over_image(b, x, w, shift, view, b.y)
+
+
+def _over_image(b: NodeBuilder, x: Tensor, w: Tensor, bias: Tensor, view: Window, to: Tensor) -> Tensor:
+    depthwise = w.shape[1] == 1 and x.shape[3] > 1
     x, padding = padded(b, x, view)
     options = {
         "padding": padding,
@@ -41,57 +46,64 @@ def conv(
         "dilationWFactor": view.dilations[1],
         "fusedActivationFunction": b.activation,
     }
-    if group == x.shape[3] and group > 1:
-        return _depthwise(b, x, weights, w, bias, options)
-    ohwi = _weights(b, np.moveaxis(weights, 1, -1), w, 0)
-    return b.emit("CONV_2D", [x, ohwi, bias_of(b, bias, len(weights), x, w)], options)
+    if not depthwise:
+        return b.emit("CONV_2D", [x, arranged(b, w, "OHWI"), bias], options, to=to)
+    options["depthMultiplier"] = w.shape[0] // x.shape[3]
+    return b.emit("DEPTHWISE_CONV_2D", [x, arranged(b, w, "IHWO"), bias], options, to=to)
 
 
-def _depthwise(
-    b: NodeBuilder, x: Tensor, weights: NDArray[Any], w: Tensor, bias: Tensor | None, options: Mapping[str, Any]
-) -> Tensor:
-    hwo = _weights(b, weights.transpose(1, 2, 3, 0), w, 3)
-    multiplier = len(weights) // x.shape[3]
-    inputs = [x, hwo, bias_of(b, bias, len(weights), x, w)]
-    return b.emit("DEPTHWISE_CONV_2D", inputs, {**options, "depthMultiplier": multiplier})
+def _over_depth(b: NodeBuilder, x: Tensor, w: Tensor, bias: Tensor, group: int, view: Window) -> Tensor:
+    """The images under each row of the kernel's depth, as channels of one image.
+
+    One CONV_2D, in int8 as in float: CONV_3D knows neither int8 nor groups, and no delegate runs it.
+    """
+    batch, _, height, width, channels = x.shape
+    rows = b.reshape(x, (batch, x.shape[1], height * width * group, channels // group))
+    slabs = taps_along(b, pad_along(b, rows, view, 0), view, 0)
+    if len(slabs) > 1:
+        joined = b.temp("taps", x, (*slabs[0].shape[:3], channels // group * len(slabs)))
+        slabs = [b.emit("CONCATENATION", slabs, {"axis": 3, "fusedActivationFunction": "NONE"}, to=joined)]
+    images = batch * view.out[0]
+    image = b.reshape(slabs[0], (images, height, width, channels * view.kernel[0]))
+    made = b.temp("images", b.y, (images, *b.y.shape[2:]))
+    return b.reshape(_over_image(b, image, _depth_as_channels(b, w), bias, view.along(1, 2), made), b.y.shape, b.y)
 
 
-@TFLITE.lower("ConvTranspose", layout="nhwc")
-def conv_transpose(
-    b: NodeBuilder,
-    x: Tensor,
-    w: Tensor,
-    bias: Tensor | None = None,
-    *,
-    auto_pad: str = "NOTSET",
-    dilations: Sequence[int] | None = None,
-    group: int = 1,
-    kernel_shape: Sequence[int] | None = None,  # noqa: ARG001
-    output_padding: Sequence[int] | None = None,  # noqa: ARG001
-    output_shape: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None,
-    strides: Sequence[int] | None = None,
-) -> Tensor:
-    if group != 1 or set(dilations or (1,)) != {1} or auto_pad != "NOTSET" or output_shape is not None:
-        b.refuse("TRANSPOSE_CONV has no groups, dilations or output_shape")
-    weights = _spread(b, w)
-    # Seen from the output, a transposed convolution slides over it as a convolution slides over its input.
-    view = window(w.shape[2:], strides, None, pads, "NOTSET", b.y.shape[1:3], x.shape[1:3])
-    begins = [begin for begin, _ in view.pads]
-    full = [(n - 1) * s + k for n, s, k in zip(x.shape[1:3], view.strides, view.kernel)]
-    exact = view.padding
-    if exact is None or (exact == "VALID" and list(b.y.shape[1:3]) != full):
-        if any(begin + n > m for begin, n, m in zip(begins, b.y.shape[1:3], full)):
-            b.refuse("output_padding that reaches beyond the last window")
-        exact = None
-    ohwi = _weights(b, weights.transpose(1, 2, 3, 0), w, 0, channels_axis=1)
-    target = b.y if exact else b.temp("full", b.y, (b.y.shape[0], *full, b.y.shape[3]))
-    inputs = [b.integers(target.shape, "output_shape"), ohwi, x, bias_of(b, bias, weights.shape[1], x, w)]
-    options = {"padding": exact or "VALID", "strideH": view.strides[0], "strideW": view.strides[1]}
-    b.emit("TRANSPOSE_CONV", inputs, options, to=target)
-    if exact:
-        return target
-    return b.emit("SLICE", [target, b.integers([0, *begins, 0], "begin"), b.integers(b.y.shape, "size")])
+def _depth_as_channels(b: NodeBuilder, w: Tensor) -> Tensor:
+    """O×I×D×H×W → O×(D·I)×H×W."""
+    outputs, inputs, depth, *image = w.shape
+    order, shape = (0, 2, 1, 3, 4), (outputs, depth * inputs, *image)
+    if w.data is None:
+        return b.reshape(b.transpose(w, order), shape)
+    return b.constant(w.data.transpose(order).reshape(shape), w.name, w.quantization)
+
+
+def pad_along(b: NodeBuilder, x: Tensor, view: Window, axis: int, value: Tensor | None = None) -> Tensor:
+    """x [N,length,rows,C], whose second axis is one of the window's, with the pads of that axis."""
+    begin, end = view.pads[axis]
+    if (begin, end) == (0, 0):
+        return x
+    pairs = b.integers([(0, 0), (begin, end), (0, 0), (0, 0)], "paddings")
+    to = b.temp("longer", x, (x.shape[0], x.shape[1] + begin + end, *x.shape[2:]))
+    return b.emit("PAD", [x, pairs], to=to) if value is None else b.emit("PADV2", [x, pairs, value], to=to)
+
+
+def taps_along(b: NodeBuilder, x: Tensor, view: Window, axis: int) -> list[Tensor]:
+    """What each element of the kernel sees along one axis of the window, the second of the padded x [N,length,rows,C]:
+    [N,windows,rows,C] each."""
+    step, count = view.strides[axis], view.out[axis]
+    return [_every(b, x, tap * view.dilations[axis], step, count) for tap in range(view.kernel[axis])]
+
+
+def _every(b: NodeBuilder, x: Tensor, first: int, step: int, count: int) -> Tensor:
+    if (first, step, count) == (0, 1, x.shape[1]):
+        return x
+    shape = (x.shape[0], count, *x.shape[2:])
+    begin, taken = b.integers([0, first, 0, 0], "begin"), b.temp(f"from{first}", x, shape)
+    if step == 1:
+        return b.emit("SLICE", [x, begin, b.integers(shape, "size")], to=taken)
+    end = b.integers([x.shape[0], first + step * (count - 1) + 1, *x.shape[2:]], "end")
+    return b.emit("STRIDED_SLICE", [x, begin, end, b.integers([1, step, 1, 1], "strides")], {}, to=taken)
 
 
 def padded(b: NodeBuilder, x: Tensor, view: Window) -> tuple[Tensor, str]:
@@ -111,6 +123,8 @@ def bias_of(b: NodeBuilder, bias: Tensor | None, channels: int, x: Tensor, w: Te
     """The bias as a kernel takes it: [channels], float32 or int32 at scale s_in·s_w; zeros where ONNX has none."""
     name = f"{b.y.name}/bias" if bias is None else bias.name
     if x.quantization is None or w.quantization is None:
+        if bias is not None and bias.data is None:
+            return b.reshape(bias, (channels,))
         values = np.zeros(channels, np.float32) if bias is None else b.need_constant(bias, "the bias")
         return b.constant(values.reshape(channels), name)
     product = (x.quantization.scale * w.quantization.scale).astype(np.float32)
@@ -125,22 +139,24 @@ def bias_of(b: NodeBuilder, bias: Tensor | None, channels: int, x: Tensor, w: Te
     return b.constant(values.reshape(channels), name, held.along(0))
 
 
-def _spread(b: NodeBuilder, w: Tensor) -> NDArray[Any]:
-    """Constant weights with two spatial axes."""
-    if len(w.shape) not in (3, 4):
-        b.refuse(f"{len(w.shape) - 2} spatial axes; TFLite convolves over 1 or 2")
-    data = b.need_constant(w, "the weights")
-    return data if data.ndim == 4 else data[:, :, None, :]
+def check_spatial(b: NodeBuilder, w: Tensor) -> None:
+    if len(w.shape) not in (3, 4, 5):
+        b.refuse(f"{len(w.shape) - 2} spatial axes; TFLite convolves over 1 to 3")
 
 
-def _weights(b: NodeBuilder, data: NDArray[Any], w: Tensor, axis: int, *, channels_axis: int = 0) -> Tensor:
-    quantization = w.quantization
+def arranged(b: NodeBuilder, w: Tensor, order: str, *, given: str = "OIHW") -> Tensor:
+    """Weights with one or two spatial axes, held in the order `given`, in the order that a kernel reads."""
+    shape = w.shape if len(w.shape) == 4 else (*w.shape[:2], 1, *w.shape[2:])
+    axes = tuple(given.index(axis) for axis in order)
+    if w.data is None:
+        if w.is_int8:
+            b.refuse("int8 weights must be constant")
+        return b.transpose(b.reshape(w, shape), axes)
+    quantization, channels = w.quantization, given.index("O")
     if quantization is not None:
-        if quantization.scale.size > 1 and quantization.axis != channels_axis:
-            raise Error(
-                f"{w.name}: scales run along axis {quantization.axis}, its output channels along {channels_axis}"
-            )
+        if quantization.scale.size > 1 and quantization.axis != channels:
+            raise Error(f"{w.name}: scales run along axis {quantization.axis}, its output channels along {channels}")
         if np.any(quantization.zero_point):
             raise Error(f"{w.name}: TFLite's int8 weights are symmetric; its zero point is not 0")
-        quantization = quantization.along(axis)
-    return b.constant(np.ascontiguousarray(data), w.name, quantization)
+        quantization = quantization.along(order.index("O"))
+    return b.constant(w.data.reshape(shape).transpose(axes), w.name, quantization)

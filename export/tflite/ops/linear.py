@@ -1,17 +1,24 @@
 """Matrix products: FULLY_CONNECTED with constant weights, BATCH_MATMUL of two computed operands."""
 
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgewright.export.tflite.layout import Form
+from edgewright.export.tflite.layout import Form, is_constant
 from edgewright.export.tflite.node_builder import NodeBuilder
 from edgewright.export.tflite.ops.conv import bias_of
 from edgewright.export.tflite.rules import TFLITE
 from edgewright.export.tflite.tensor import Tensor
+from edgewright.export.tflite.types import computes_in
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+BATCH_MATMUL_RANK = 5
 
 
-@TFLITE.lower("Gemm", layout="nchw")
+@TFLITE.lower("Gemm", layout="nchw", fits=computes_in("FLOAT"))
 def gemm(
     b: NodeBuilder,
     a: Tensor,
@@ -23,6 +30,8 @@ def gemm(
     transA: int = 0,  # noqa: N803
     transB: int = 0,  # noqa: N803
 ) -> Tensor:
+    if a.dtype not in (np.float32, np.int8):
+        b.refuse("whole numbers that are no codes, with alpha or beta; cast them to float32")
     if w.data is None or transA:
         product = _batch_matmul(b, a, w, bool(transA), bool(transB), b.temp("product", b.y))
         return _scale_and_add(b, product, alpha, c, beta)
@@ -48,14 +57,21 @@ def _scale_and_add(b: NodeBuilder, product: Tensor, alpha: float, c: Tensor | No
     return b.emit("ADD", [product, c], {"fusedActivationFunction": b.activation})
 
 
-@TFLITE.lower("MatMul", layout="nchw")
+def _multiplies_matrices(node: "ir.Node") -> bool:
+    """Whether one of the two kernels takes it: float operands of rank 2 to 5, or a constant matrix; none empty."""
+    shapes = [tuple(value.shape or (0,)) for value in node.inputs if value is not None]
+    ranks = [len(shape) for shape in shapes]
+    constant = ranks[1] == 2 and is_constant(node.inputs[1])
+    full = not any(0 in shape for shape in shapes)
+    return full and computes_in("FLOAT")(node) and min(ranks) >= 2 and (constant or max(ranks) <= BATCH_MATMUL_RANK)
+
+
+@TFLITE.lower("MatMul", layout="nchw", fits=_multiplies_matrices)
 def matmul(b: NodeBuilder, a: Tensor, w: Tensor) -> Tensor:
-    if w.data is not None and w.data.ndim == 2 and len(a.shape) >= 2:
+    if a.dtype not in (np.float32, np.int8):
+        b.refuse("whole numbers that are no codes; cast them to float32")
+    if w.data is not None and w.data.ndim == 2:
         return _fully_connected(b, a, w, False, None, len(a.shape) > 2, b.y, b.activation)
-    if min(len(a.shape), len(w.shape)) < 2:
-        b.refuse("an operand of rank 1")
-    if max(len(a.shape), len(w.shape)) > 5:
-        b.refuse("rank above 5")
     return _batch_matmul(b, a, w, False, False, b.y)
 
 

@@ -1,116 +1,139 @@
-"""Resizing, where a kernel reads exactly the source positions that ONNX names; DepthToSpace and its inverse."""
+"""Resizing: by one kernel where it reads the source positions that ONNX names, else axis by axis; DepthToSpace and its
+inverse."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgewright.export.onnx.decompose.spatial import convolution_before
+from edgewright.export.onnx.resampling import Axis, resampled_axes, unchanged, weights
+from edgewright.export.tflite.layout import LAST
 from edgewright.export.tflite.node_builder import NodeBuilder
+from edgewright.export.tflite.resampling import kernel_options
 from edgewright.export.tflite.rules import TFLITE
 from edgewright.export.tflite.tensor import Tensor
 
-Positions = NDArray[np.float64]
-
-NEAREST: dict[str, Callable[[Positions], Positions]] = {
-    "round_prefer_floor": lambda x: np.ceil(x - 0.5),
-    "round_prefer_ceil": lambda x: np.floor(x + 0.5),
-    "floor": np.floor,
-    "ceil": np.ceil,
-}
-KERNELS = ({"alignCorners": False, "halfPixelCenters": True}, {"alignCorners": False, "halfPixelCenters": False},
-           {"alignCorners": True, "halfPixelCenters": False})  # fmt: skip
-POSITION_TOLERANCE = 1e-5  # of a source element; kernels compute positions in float32
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 
 @TFLITE.lower("Resize", layout="nhwc")
 def resize(
     b: NodeBuilder,
     x: Tensor,
-    roi: Tensor | None = None,  # noqa: ARG001
+    roi: Tensor | None = None,
     scales: Tensor | None = None,
-    sizes: Tensor | None = None,  # noqa: ARG001
+    sizes: Tensor | None = None,
     *,
     antialias: int = 0,
     axes: Sequence[int] | None = None,
     coordinate_transformation_mode: str = "half_pixel",
-    cubic_coeff_a: float = -0.75,  # noqa: ARG001
-    exclude_outside: int = 0,  # noqa: ARG001
-    extrapolation_value: float = 0.0,  # noqa: ARG001
+    cubic_coeff_a: float = -0.75,
+    exclude_outside: int = 0,
+    extrapolation_value: float = 0.0,
     keep_aspect_ratio_policy: str = "stretch",
     mode: str = "nearest",
     nearest_mode: str = "round_prefer_floor",
 ) -> Tensor:
-    if len(x.shape) != 4 or x.shape[0] != b.y.shape[0] or x.shape[3] != b.y.shape[3]:
-        b.refuse("only the two last axes of an image can be resized")
-    if mode not in ("nearest", "linear") or antialias or keep_aspect_ratio_policy != "stretch":
-        b.refuse(f"mode {mode}{' with antialias' if antialias else ''}, policy {keep_aspect_ratio_policy}")
-    if scales is not None and scales.shape == (0,):
-        scales = None
-    factors = _factors(b, x, scales, axes)
-    wanted = [
-        _onnx_positions(b, x.shape[axis], b.y.shape[axis], factors[axis - 1], coordinate_transformation_mode)
-        for axis in (1, 2)
-    ]
-    if mode == "nearest":
-        wanted = [NEAREST[nearest_mode](positions) for positions in wanted]
-    wanted = [np.clip(positions, 0, x.shape[axis] - 1) for axis, positions in zip((1, 2), wanted)]
-    code = "RESIZE_BILINEAR" if mode == "linear" else "RESIZE_NEAREST_NEIGHBOR"
-    for options in KERNELS:
-        read = [
-            _kernel_positions(x.shape[axis], b.y.shape[axis], nearest=mode == "nearest", **options) for axis in (1, 2)
-        ]
-        if all(np.allclose(one, other, rtol=0, atol=POSITION_TOLERANCE) for one, other in zip(wanted, read)):
-            return b.emit(code, [x, b.integers(b.y.shape[1:3], "size")], options)
-    return b.refuse(f"{mode} with {coordinate_transformation_mode}: no kernel reads the same source positions")
+    held = [b.axis(axis) for axis in range(b.rank)]
+    shape, out = ([tensor.shape[at] for at in held] for tensor in (x, b.y))
+    scale, size, region = (_parameter(b, tensor) for tensor in (scales, sizes, roi))
+    transformation, policy = coordinate_transformation_mode, keep_aspect_ratio_policy
+    changed = resampled_axes(shape, out, scale, size, region, axes, transformation, policy)
+    found = {held[axis]: one for axis, one in changed.items()}
+    options = None if antialias or exclude_outside else _whole(b, x, found, mode, nearest_mode)
+    if options is not None:
+        code = "RESIZE_NEAREST_NEIGHBOR" if mode == "nearest" else "RESIZE_BILINEAR"
+        return b.emit(code, [x, b.integers(b.y.shape[1:3], "size")], options)
+    outside = {at: one for at, one in found.items() if one.outside.any()}
+    last = b.temp("inside", b.y) if outside and extrapolation_value else b.y
+    for number, (at, one) in enumerate(found.items(), 1):
+        lengths = (*x.shape[:at], b.y.shape[at], *x.shape[at + 1 :])
+        to = last if number == len(found) else b.temp(f"resampled{at}", x, lengths)
+        if mode == "nearest" and not outside:
+            x = _picked(b, x, at, one.indices(nearest_mode), to)
+        else:
+            matrix = weights(one, mode, nearest_mode, cubic_coeff_a, bool(antialias), bool(exclude_outside))
+            x = _mixed(b, x, at, matrix, to)
+    if last is not b.y:
+        return b.emit("ADD", [x, _around(b, outside, extrapolation_value)], {"fusedActivationFunction": "NONE"})
+    return x if found else b.reshape(x, b.y.shape, b.y)
 
 
-def _factors(b: NodeBuilder, x: Tensor, scales: Tensor | None, axes: Sequence[int] | None) -> list[float]:
-    """Height and width factors: as given, else out / in."""
-    found = {axis: b.y.shape[axis - 1] / x.shape[axis - 1] for axis in (2, 3)} if b.rank == 4 else {}
-    if b.rank == 3:
-        found = {2: b.y.shape[2] / x.shape[2]}
-    if scales is not None:
-        given = b.need_constant(scales, "scales").tolist()
-        where = range(b.rank) if axes is None else [axis % b.rank for axis in axes]
-        found.update({axis: factor for axis, factor in zip(where, given) if axis >= 2})
-    values = [found[axis] for axis in sorted(found)]
-    return values if len(values) == 2 else [1.0, *values]
+def _parameter(b: NodeBuilder, tensor: Tensor | None) -> NDArray[Any] | None:
+    if tensor is None or tensor.shape == (0,):
+        return None
+    return b.need_constant(tensor, "a size, scale or region")
 
 
-def _onnx_positions(b: NodeBuilder, size: int, out: int, factor: float, transformation: str) -> Positions:
-    at = np.arange(out, dtype=np.float64)
-    match transformation:
-        case "half_pixel":
-            return (at + 0.5) / factor - 0.5
-        case "pytorch_half_pixel":
-            return (at + 0.5) / factor - 0.5 if out > 1 else np.zeros(out)
-        case "asymmetric":
-            return at / factor
-        case "align_corners":
-            resized = factor * size  # not rounded, as ONNX has it
-            return at * (size - 1) / (resized - 1) if resized > 1 else np.zeros(out)
-    return b.refuse(f"coordinate transformation {transformation}")
+def _whole(
+    b: NodeBuilder, x: Tensor, found: Mapping[int, Axis], mode: str, nearest_mode: str
+) -> Mapping[str, bool] | None:
+    """The options of the image kernel that does it all at once."""
+    if b.read_form != LAST or len(x.shape) != 4 or not set(found) <= {1, 2}:
+        return None
+    if x.dtype not in (np.float32, np.int8):  # of whole numbers, every runtime knows the GATHERs
+        return None
+    whole = [found.get(at, unchanged(x.shape[at])) for at in (1, 2)]
+    return kernel_options(whole, mode, nearest_mode)
 
 
-def _kernel_positions(size: int, out: int, *, nearest: bool, alignCorners: bool, halfPixelCenters: bool) -> Positions:  # noqa: N803
-    """Where TFLite's kernels read: nearest takes the element below, or the nearest one with aligned corners."""
-    at = np.arange(out, dtype=np.float64)
-    ratio = (size - 1) / (out - 1) if alignCorners and out > 1 else size / out
-    if nearest:
-        positions = (at + (0.5 if halfPixelCenters else 0.0)) * ratio
-        positions = np.floor(positions + 0.5) if alignCorners else np.floor(positions)
+def _picked(b: NodeBuilder, x: Tensor, at: int, indices: NDArray[np.int32], to: Tensor) -> Tensor:
+    return b.emit("GATHER", [x, b.integers(indices, f"places{at}")], {"axis": at, "batchDims": 0}, to=to)
+
+
+def _mixed(b: NodeBuilder, x: Tensor, at: int, matrix: NDArray[np.float32], to: Tensor) -> Tensor:
+    """matrix · x along one axis, whatever lies before and behind it: no transpose."""
+    b.need_float()
+    if x.dtype != np.float32:
+        b.refuse(f"interpolation of {x.dtype.name}; cast it to float first")
+    before, behind = prod(x.shape[:at]), prod(x.shape[at + 1 :])
+    name = f"{b.y.name}/weights{at}"
+    if behind == 1:
+        shape: tuple[int, ...] = (before, len(matrix))
+        inputs = [b.reshape(x, (before, x.shape[at])), b.constant(matrix, name), None]
+        code, options = "FULLY_CONNECTED", {"keepNumDims": False, "fusedActivationFunction": "NONE"}
     else:
-        positions = (at + 0.5) * ratio - 0.5 if halfPixelCenters else at * ratio
-    return np.clip(positions, 0, size - 1)
+        shape = (before, len(matrix), behind)
+        inputs = [b.constant(matrix[None], name), b.reshape(x, (before, x.shape[at], behind))]
+        code, options = "BATCH_MATMUL", {"adjX": False, "adjY": False}
+    if shape == to.shape:
+        return b.emit(code, inputs, options, to=to)
+    return b.reshape(b.emit(code, inputs, options, to=b.temp(f"mixed{at}", x, shape)), to.shape, to)
 
 
-@TFLITE.lower("DepthToSpace", layout="nhwc")
+def _around(b: NodeBuilder, outside: Mapping[int, Axis], value: float) -> Tensor:
+    """`value` wherever one of the axes is read outside, else 0."""
+    rank = len(b.y.shape)
+    masks = [one.outside.reshape([-1 if axis == at else 1 for axis in range(rank)]) for at, one in outside.items()]
+    mask = masks[0]
+    for other in masks[1:]:
+        mask = mask | other
+    return b.constant(np.where(mask, np.float32(value), np.float32(0)), f"{b.y.name}/extrapolated")
+
+
+def _keeps_its_order(node: "ir.Node") -> bool:
+    return node.attributes.get_string("mode", "DCR") == "DCR" or convolution_before(node) is None
+
+
+@TFLITE.lower("DepthToSpace", layout="nhwc", fits=_keeps_its_order)
 def depth_to_space(b: NodeBuilder, x: Tensor, *, blocksize: int, mode: str = "DCR") -> Tensor:
-    if mode != "DCR":
-        b.refuse("mode CRD")
+    _check_element_type(b, x)
+    if mode == "CRD":  # TFLite's kernel has the block outside of the channels
+        order = np.arange(x.shape[3]).reshape(-1, blocksize * blocksize).T.reshape(-1)
+        x = _picked(b, x, 3, order, b.temp("reordered", x))
     return b.emit("DEPTH_TO_SPACE", [x], {"blockSize": blocksize})
 
 
 @TFLITE.lower("SpaceToDepth", layout="nhwc")
 def space_to_depth(b: NodeBuilder, x: Tensor, *, blocksize: int) -> Tensor:
+    _check_element_type(b, x)
     return b.emit("SPACE_TO_DEPTH", [x], {"blockSize": blocksize})
+
+
+def _check_element_type(b: NodeBuilder, x: Tensor) -> None:
+    if x.dtype == np.bool_:
+        b.refuse("booleans; cast them to int32")

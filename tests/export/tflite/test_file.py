@@ -177,20 +177,26 @@ def test_float16_weights_are_float16_and_large_ones_stay(graph_of: GraphOf, run:
 
 
 def test_all_unsupported_operators_are_listed_with_their_reasons(graph_of: GraphOf) -> None:
-    unknown = [helper.make_node("Erf", ["x"], ["a"]), helper.make_node("Det", ["a"], ["y"])]
+    unknown = [helper.make_node("RandomNormalLike", ["x"], ["a"]), helper.make_node("RandomUniformLike", ["a"], ["y"])]
     with pytest.raises(UnsupportedOps) as refusal:
-        convert(ir.from_proto(graph_of(unknown, {"x": (1, 3, 3)}, {"y": (1,)})))
-    assert {op: names for op, (_, names) in refusal.value.missing.items()} == {"Det": ["Det_1"], "Erf": ["Erf_0"]}
+        convert(ir.from_proto(graph_of(unknown, {"x": (1, 3, 3)}, {"y": (1, 3, 3)})))
+    assert {op: names for op, (_, names) in refusal.value.missing.items()} == {
+        "RandomNormalLike": ["RandomNormalLike_0"],
+        "RandomUniformLike": ["RandomUniformLike_1"],
+    }
 
     cases = [
-        helper.make_node("Elu", ["x"], ["a"], alpha=2.0),
-        helper.make_node("MaxPool", ["a"], ["b"], kernel_shape=[2, 2], dilations=[2, 2]),
-        helper.make_node("Elu", ["b"], ["y"], alpha=3.0),
+        helper.make_node("Cast", ["x"], ["whole"], to=6),
+        helper.make_node("Pow", ["whole", "x"], ["a"]),
+        helper.make_node("Gemm", ["a", "a"], ["b"], alpha=2.0),
+        helper.make_node("Pow", ["b", "x"], ["c"]),
+        helper.make_node("Cast", ["c"], ["y"], to=1),
     ]
     with pytest.raises(UnsupportedOps) as refusal:
-        convert(ir.from_proto(graph_of(cases, {"x": (1, 1, 5, 5)}, {"y": (1, 1, 3, 3)})))
-    assert refusal.value.missing["MaxPool"] == ("TFLite pools without dilation", ["MaxPool_1"])
-    assert refusal.value.missing["Elu"] == ("ELU has alpha 1 only", ["Elu_0", "Elu_2"])
+        convert(ir.from_proto(graph_of(cases, {"x": (3, 3)}, {"y": (3, 3)})))
+    reason = "a whole number to a computed power that may be none: cast the base to float32"
+    assert refusal.value.missing["Pow"] == (reason, ["Pow_1", "Pow_3"])
+    assert refusal.value.missing["Gemm"][1] == ["Gemm_2"]
 
 
 def test_unknown_shapes_are_named(graph_of: GraphOf) -> None:

@@ -12,7 +12,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
-from edgewright.errors import Error, UnsupportedOps
+from edgewright.errors import Error
 from edgewright.export.tflite.convert import convert
 from edgewright.export.tflite.quantization import INT8_KERNELS
 
@@ -316,11 +316,16 @@ def test_a_dequantizer_that_disagrees_with_its_quantizer_is_an_error(graph_of: G
         convert(ir.from_proto(model))
 
 
-def test_unsigned_quantization_is_refused(graph_of: GraphOf) -> None:
+def test_unsigned_quantization_within_a_float_graph_is_arithmetic(graph_of: GraphOf, run: Answer) -> None:
+    """TFLite's int8 kernels take int8; `recode` shifts the codes of a quantized graph before."""
     constants = {"in_scale": np.float32(0.1), "in_zero": np.uint8(3)}
-    model = graph_of(quantizer("x", "y", "in"), {"x": (1, 4)}, {"y": (1, 4)}, constants)
-    with pytest.raises(UnsupportedOps, match="UINT8; TFLite's int8 kernels take int8"):
-        convert(ir.from_proto(model))
+    model = graph_of(quantizer("x", "y", "in"), {"x": (1, 5)}, {"y": (1, 5)}, constants)
+    converted = convert(ir.from_proto(model))
+    assert converted.notes["int8_ops"] == 0 and "QUANTIZE" not in converted.notes["ops"]
+    x = np.array([[-1, 0.05, 0.15, 3.1, 99]], np.float32)
+    codes = np.clip(np.rint(x / np.float32(0.1)) + 3, 0, 255)
+    for runtime in ("xnnpack", "builtin", "legacy"):
+        np.testing.assert_allclose(run(converted.content, {"x": x}, runtime)["y"], (codes - 3) * np.float32(0.1))
 
 
 def test_int8_cases_name_int8_kernels() -> None:
