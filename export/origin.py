@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from edgewright.compress.passes import passes
@@ -12,6 +13,7 @@ from edgewright.data import Samples
 from edgewright.devices.spec import Format, Precision, Spec
 from edgewright.errors import BadModel
 from edgewright.export.hop import Hop, Verdict
+from edgewright.export.onnx.passes.batch import InputShape
 from edgewright.export.pipeline import Pipeline
 from edgewright.progress import Progress
 from edgewright.runtimes.artifact import artifact_at
@@ -75,41 +77,47 @@ def start_file(
     trusted: bool,
     precision: Precision = Precision.FLOAT32,
     preprocess: Preprocess | None = None,
+    shapes: Mapping[str, InputShape] = MappingProxyType({}),
 ) -> Hop:
-    """An ONNX file or a `.pt2` program as the user has it; with `preprocess`, the ONNX file behind it."""
+    """An ONNX file or a `.pt2` program as the user has it; with `preprocess`, the ONNX file behind it.
+
+    `shapes` fix the lengths of an ONNX file's inputs. Raises BadModel where that, or `preprocess`, needs another file.
+    """
     artifact = artifact_at(path, precision, trusted=trusted)
     if artifact.spec.format not in (Format.ONNX, Format.TORCH):
         raise BadModel(f"{path}: a build starts from a torch module, a .pt2 or an .onnx, not from {artifact.spec}")
-    if preprocess is None:
+    if preprocess is None and not shapes:
         return pipeline.append(Hop("original", artifact, None, "start", {}, {}, {}, False, 0.0, Verdict()), None)
     if artifact.spec.format is not Format.ONNX:
-        raise BadModel(f"{path}: preprocess needs the module's factory or an .onnx, not a .pt2")
+        raise BadModel(
+            f"{path}: preprocess needs the module's factory or an .onnx, shapes an .onnx; a .pt2 has fixed ones"
+        )
 
     def write(out: Path) -> Mapping[str, Any]:
-        from edgewright.export.onnx.preprocess import preprocess_onnx
+        from edgewright.export.onnx.foreign import start_onnx
 
-        return preprocess_onnx(path, out, preprocess)
+        return start_onnx(path, out, shapes, preprocess)
 
     return pipeline.add(
         name="original",
         spec=artifact.spec,
         parent=None,
         step="start",
-        module="edgewright.export.onnx.preprocess",
-        options=preprocess.to_json(),
+        module="edgewright.export.onnx.foreign",
+        options={"preprocess": preprocess.to_json() if preprocess else None, "shapes": _texts(shapes)},
         tools={package: version(package) for package in ("onnx", "onnx-ir")},
         depends={"file": artifact.digest},
         write=write,
     )
 
 
-def import_file(pipeline: Pipeline, source: Hop) -> Hop:
-    """A foreign ONNX file → the clean form that the exporters expect."""
+def import_file(pipeline: Pipeline, source: Hop, shapes: Mapping[str, InputShape] = MappingProxyType({})) -> Hop:
+    """A foreign ONNX file → the clean form that the exporters expect, with the lengths that stay open in `shapes`."""
 
     def write(out: Path) -> Mapping[str, Any]:
         from edgewright.export.onnx.foreign import import_onnx
 
-        return import_onnx(source.artifact.path, out)
+        return import_onnx(source.artifact.path, out, shapes)
 
     return pipeline.add(
         name=str(ONNX),
@@ -117,11 +125,15 @@ def import_file(pipeline: Pipeline, source: Hop) -> Hop:
         parent=source,
         step="import",
         module="edgewright.export.onnx.foreign",
-        options={},
+        options={"shapes": _texts(shapes)} if shapes else {},
         tools={package: version(package) for package in ("onnx", "onnx-ir", "onnxscript")},
         depends={},
         write=write,
     )
+
+
+def _texts(shapes: Mapping[str, InputShape]) -> dict[str, str]:
+    return {name: str(shape) for name, shape in sorted(shapes.items())}
 
 
 def train(pipeline: Pipeline, source: Hop, samples: Samples, settings: Training, function: str | None) -> Hop:

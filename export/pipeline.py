@@ -1,13 +1,13 @@
 """The road of one build: each hop comes from the store or is made, then is verified."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from edgewright.data import Samples
-from edgewright.devices.spec import Spec
-from edgewright.errors import BadModel
+from edgewright.devices.spec import Format, Spec
+from edgewright.errors import BadInput, BadModel, UnsupportedOps
 from edgewright.export.fingerprint import cpu_digest, source_digest
 from edgewright.export.hop import ORIGINS, Hop, Verdict, original_of
 from edgewright.export.planner import Plan
@@ -26,20 +26,27 @@ class Pipeline:
     def __init__(self, store: Store, samples: Samples | None, verifier: Verifier, progress: Progress) -> None:
         self.store = store
         self.hops: list[Hop] = []
+        self.refused: dict[Spec, str] = {}
         self._samples = samples
         self._verifier = verifier
         self.progress = progress
 
-    def run(self, plan: Plan, start: Hop, options: Mapping[str, Any]) -> None:
+    def run(self, plan: Plan, start: Hop, options: Mapping[str, Any], dispensable: Collection[Format] = ()) -> None:
         """Make and verify what the plan says, from `start`; `options` holds an options dataclass by step name.
 
-        Behind a hop that diverged nothing is built.
+        Behind a hop that diverged nothing is built. What a step cannot express raises, but for the `dispensable`
+        formats: then `refused` tells why.
         """
         made = {plan.source: start}
         for step in plan.steps:
             source = made.get(step.source)
             if source is not None and source.verdict.diverged is None:
-                made[step.target] = self.take(step, source, options.get(step.name, step.options()))
+                try:
+                    made[step.target] = self.take(step, source, options.get(step.name, step.options()))
+                except (UnsupportedOps, BadModel, BadInput) as error:
+                    if step.target.format not in dispensable:
+                        raise
+                    self.refused[step.target] = str(error)
 
     def take(self, step: Step, source: Hop, options: Any) -> Hop:
         """One step of the exporter graph."""
