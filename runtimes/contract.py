@@ -6,7 +6,7 @@ Core ML user-defined metadata) under `CONTRACT_KEY`, so a file alone is enough t
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ class TensorInfo:
 
     `shape` and `dtype` are the original's (None: any length). `permutation` is set when the file's tensor is
     ``original.transpose(permutation)``. `file_dtype`, `scale` and `zero_point` tell how the file holds the values:
-    real = (stored - zero_point) × scale.
+    real = (stored - zero_point) × scale. Axes in `open_axes` take any length; `shape` has the one to begin with.
     """
 
     name: str
@@ -37,6 +37,7 @@ class TensorInfo:
     file_dtype: str | None = None
     scale: float | None = None
     zero_point: int | None = None
+    open_axes: tuple[int, ...] = ()
 
     def to_file(self, array: NDArray[Any]) -> NDArray[Any]:
         """An array in the original's layout and dtype → as the file wants it, contiguous."""
@@ -48,7 +49,7 @@ class TensorInfo:
             array = np.clip(codes, limits.min, limits.max)
         if self.permutation is not None:
             array = array.transpose(self.permutation)
-        return np.ascontiguousarray(array, dtype=stored)
+        return np.asarray(array, dtype=stored, order="C")  # ascontiguousarray makes rank 0 rank 1
 
     def from_file(self, array: NDArray[Any]) -> NDArray[Any]:
         """What the file gave → in the original's layout and dtype."""
@@ -62,10 +63,11 @@ class TensorInfo:
 
     def check(self, array: NDArray[Any]) -> None:
         """Raises BadInput when rank or a fixed length differs."""
-        if array.ndim != len(self.shape) or any(
-            want is not None and want != have for want, have in zip(self.shape, array.shape, strict=True)
+        fixed = [None if axis in self.open_axes else n for axis, n in enumerate(self.shape)]
+        if array.ndim != len(fixed) or any(
+            want is not None and want != have for want, have in zip(fixed, array.shape, strict=True)
         ):
-            want = "×".join("?" if n is None else str(n) for n in self.shape)
+            want = "×".join("?" if n is None else str(n) for n in fixed)
             raise BadInput(f"input {self.name!r} wants shape {want}, got {'×'.join(map(str, array.shape))}")
 
 
@@ -82,6 +84,11 @@ class Contract:
         """
         firsts = {info.shape[:1] for info in self.inputs}
         return len(firsts) == 1 and firsts != {()}
+
+    def closed(self) -> "Contract":
+        """With the lengths to begin with alone, for files that take no other."""
+        ends = (tuple(replace(info, open_axes=()) for info in infos) for infos in (self.inputs, self.outputs))
+        return Contract(*ends)
 
     def check_names(self, inputs: Collection[str], outputs: Collection[str], path: Path) -> None:
         """Raises BadModel unless the contract names every input of the file at `path`, and outputs that it has."""
@@ -113,7 +120,11 @@ class Contract:
         return {info.name: info.from_file(array) for info, array in zip(self.outputs, arrays, strict=True)}
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)
+        raw = asdict(self)
+        for row in (*raw["inputs"], *raw["outputs"]):
+            if not row["open_axes"]:
+                del row["open_axes"]
+        return json.dumps(raw, separators=(",", ":"), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Contract":
@@ -126,7 +137,7 @@ class Contract:
 
 
 def _infos(rows: Sequence[dict[str, Any]]) -> tuple[TensorInfo, ...]:
-    tuples = ("shape", "permutation")
+    tuples = ("shape", "permutation", "open_axes")
     infos = []
     for row in rows:
         fields: dict[str, Any] = {key: tuple(v) if key in tuples and v is not None else v for key, v in row.items()}

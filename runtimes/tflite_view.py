@@ -13,6 +13,8 @@ from edgewright.runtimes.contract import CONTRACT_KEY, Contract, TensorInfo
 from edgewright.runtimes.dtypes import bits, dense_bytes
 from edgewright.runtimes.flat_table import Corrupt, Table, read_at
 
+CALLING = (118, 119)  # IF and WHILE in BuiltinOperator; their options begin with two subgraphs
+
 DTYPES = (  # by the schema's TensorType
     *("float32", "float16", "int32", "uint8", "int64", "string", "bool", "int16", "complex64", "int8", "float64"),
     *("complex128", "uint64", "resource", "variant", "uint32", "uint16", "int4", "bfloat16", "int2", "uint4"),
@@ -22,7 +24,10 @@ DTYPES = (  # by the schema's TensorType
 
 @dataclass(frozen=True)
 class TfliteTensor:
-    """`shape` has None where the length is not fixed; `stored_bytes` is 0 for what the model computes."""
+    """`shape` has None where the length is not fixed; `stored_bytes` is 0 for what the model computes.
+
+    `number`: the value of a stored int32 scalar.
+    """
 
     name: str
     shape: tuple[int | None, ...]
@@ -33,17 +38,19 @@ class TfliteTensor:
     quantized_dimension: int
     variable: bool
     sparse: bool
+    number: int | None
 
 
 @dataclass(frozen=True)
 class TfliteOperator:
-    """`code` is the schema's BuiltinOperator; an input of -1 is absent."""
+    """`code` is the schema's BuiltinOperator; an input of -1 is absent. `calls`: the subgraphs of an IF or WHILE."""
 
     code: int
     custom: str
     version: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    calls: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,7 @@ def _view(data: memoryview) -> TfliteView:
         (max(code.number(3, "i"), code.number(0, "b")), code.text(1), code.number(2, "i", 1))
         for code in model.tables(1)
     ]
-    graphs = tuple(_graph(graph, buffers, codes) for graph in model.tables(2))
+    graphs = tuple(_graph(graph, buffers, codes, len(model.tables(2))) for graph in model.tables(2))
     if not graphs:
         raise Corrupt("it holds no graph")
     metadata = {
@@ -121,13 +128,13 @@ def _content(buffer: Table) -> memoryview:
     return buffer.data[offset : offset + size]
 
 
-def _graph(graph: Table, buffers: list[memoryview], codes: list[tuple[int, str, int]]) -> TfliteGraph:
+def _graph(graph: Table, buffers: list[memoryview], codes: list[tuple[int, str, int]], graphs: int) -> TfliteGraph:
     tensors = tuple(_tensor(tensor, buffers) for tensor in graph.tables(0))
     return TfliteGraph(
         tensors,
         _indices(graph, 1, tensors, optional=False),
         _indices(graph, 2, tensors, optional=False),
-        tuple(_operator(operator, tensors, codes) for operator in graph.tables(3)),
+        tuple(_operator(operator, tensors, codes, graphs) for operator in graph.tables(3)),
     )
 
 
@@ -147,7 +154,8 @@ def _tensor(tensor: Table, buffers: list[memoryview]) -> TfliteTensor:
         raise Corrupt(f"tensor {name!r} holds {len(content)} bytes, its shape {fixed} needs {needed}")
     scale, zero_point, dimension = _quantization(tensor.table(4), fixed, name)
     variable = bool(tensor.number(5, "b"))
-    return TfliteTensor(name, shape, DTYPES[kind], len(content), scale, zero_point, dimension, variable, sparse)
+    number = int.from_bytes(content, "little", signed=True) if DTYPES[kind] == "int32" and len(content) == 4 else None
+    return TfliteTensor(name, shape, DTYPES[kind], len(content), scale, zero_point, dimension, variable, sparse, number)
 
 
 def _quantization(table: Table | None, shape: list[int], name: str) -> tuple[tuple[float, ...], tuple[int, ...], int]:
@@ -164,11 +172,16 @@ def _quantization(table: Table | None, shape: list[int], name: str) -> tuple[tup
     return scale, zero_point, dimension
 
 
-def _operator(operator: Table, tensors: tuple[TfliteTensor, ...], codes: list[tuple[int, str, int]]) -> TfliteOperator:
+def _operator(
+    operator: Table, tensors: tuple[TfliteTensor, ...], codes: list[tuple[int, str, int]], graphs: int
+) -> TfliteOperator:
     code, custom, version = codes[_index(operator.number(0, "I"), codes, "operator code")]
-    operator.table(4)  # built-in options: well-formed, or Corrupt
+    options = operator.table(4)  # well-formed, or Corrupt
+    calls: tuple[int, ...] = ()
+    if code in CALLING and options is not None:
+        calls = tuple(_index(options.number(slot, "i"), range(graphs), "a WHILE or IF") for slot in (0, 1))
     inputs = _indices(operator, 1, tensors, optional=True)
-    return TfliteOperator(code, custom, version, inputs, _indices(operator, 2, tensors, optional=False))
+    return TfliteOperator(code, custom, version, inputs, _indices(operator, 2, tensors, optional=False), calls)
 
 
 def _names(model: Table, main: TfliteGraph) -> tuple[dict[str, int], dict[str, int]]:

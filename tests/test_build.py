@@ -17,6 +17,7 @@ from edgewright.runtimes.artifact import digest_of
 HERE = Path(__file__).parent
 DEVICES = ["apple-watch-s9", "wear-os-w5", "raspberry-pi-4", "nrf5340"]
 NINE = {f"{f}:{p}" for f in ("onnx", "tflite", "coreml") for p in ("float32", "float16", "int8")}
+ELEVEN = NINE | {"tflm:float32", "tflm:int8"}
 RECIPE = """
 model = "user_net.py:net"
 data = "data.npz"
@@ -66,14 +67,14 @@ def built(project):
     return edgewright.build(recipe=project / "edgewright.toml", out=project / "out", store=project / "store")
 
 
-def test_all_nine_artifacts_are_made_and_judged(built):
-    assert {hop.name for hop in built.hops} == NINE | {"untrained", "trained", "trained+prune"}
+def test_all_eleven_artifacts_are_made_and_judged(built):
+    assert {hop.name for hop in built.hops} == ELEVEN | {"untrained", "trained", "trained+prune"}
     assert built.failures == () and built.plan.blocked == {}
     for hop in built.hops:
         verdict = hop.verdict
         if hop.name.startswith("coreml"):
             assert "macOS" in verdict.unverified and verdict.vs_parent is None
-        elif hop.name in NINE:
+        elif hop.name in ELEVEN:
             assert verdict.unverified is None and verdict.diverged is None
             assert verdict.vs_original.samples == 200 and verdict.vs_original.accuracy > 0.9
             assert verdict.vs_parent.snr_db > (15 if "int8" in hop.name else 40)

@@ -7,6 +7,7 @@ from edgewright.compress.training import Training
 from edgewright.devices.device import Budget
 from edgewright.devices.spec import Precision
 from edgewright.errors import BadRecipe
+from edgewright.export.onnx.passes.batch import InputShape
 from edgewright.recipe import read_recipe
 
 WHOLE = """
@@ -132,3 +133,12 @@ def test_not_toml(tmp_path):
 def test_the_examples_are_valid(example):
     recipe = read_recipe(Path(__file__).parents[1] / "examples" / example / "edgewright.toml")
     assert len(recipe.devices) == 4 and recipe.train is not None
+
+
+def test_shapes_of_an_onnx_model(tmp_path):
+    path = tmp_path / "edgewright.toml"
+    path.write_text('model = "net.onnx"\n[shapes]\nimage = ["1?", 3, 224, 224]\nstate = [1, 8]\n')
+    assert read_recipe(path).shapes == {"image": InputShape((1, 3, 224, 224), (0,)), "state": InputShape((1, 8))}
+    path.write_text('model = "net.onnx"\n[shapes]\nimage = [1, 0]\nstate = 8\n')
+    with pytest.raises(BadRecipe, match=r"shapes.state is 8, wanted a list; shapes: shape of 'image': 0 at axis 1"):
+        read_recipe(path)

@@ -1,17 +1,21 @@
 """TFLite → the neutral op table."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 from edgewright.devices.spec import Format
-from edgewright.errors import MissingExtra
+from edgewright.errors import BadModel, MissingExtra
 from edgewright.runtimes.contract import CONTRACT_KEY
 from edgewright.runtimes.dtypes import dense_bytes, elements
-from edgewright.runtimes.read.fold import folded
+from edgewright.runtimes.flat_table import Corrupt
+from edgewright.runtimes.read.fold import decode_constants, folded
 from edgewright.runtimes.read.model import HEAVY, Kind, Model, Op, Tensor, macs_per_weight, matmul_macs
+from edgewright.runtimes.read.model_metadata import METADATA_KEY, model_metadata
 from edgewright.runtimes.read.precision import true_precision
-from edgewright.runtimes.tflite_view import TfliteOperator, TfliteTensor, open_tflite
+from edgewright.runtimes.tflite_view import TfliteGraph, TfliteOperator, TfliteTensor, open_tflite
 
 OPERATORS: dict[Kind, str] = {
     "conv": "CONV_2D CONV_3D TRANSPOSE_CONV CONV_3D_TRANSPOSE",
@@ -42,9 +46,7 @@ def read_tflite(path: Path) -> Model:
     """The main graph. Raises BadModel on a damaged file, MissingExtra without a package that names the operators."""
     view = open_tflite(path)
     names = _unique_names(view.main.tensors)
-    tensors = {name: _tensor(name, tensor) for name, tensor in zip(names, view.main.tensors, strict=True)}
-    type_names = _type_names()
-    ops = [_op(operator, names, tensors, type_names) for operator in view.main.operators]
+    ops, tensors = _rows(view.graphs, 0, _type_names())
     inputs, outputs = ([names[index] for index in ends] for ends in (view.main.inputs, view.main.outputs))
     neutral, kept = folded(ops, tensors, inputs, outputs, fuse=False)
     return Model(
@@ -56,8 +58,56 @@ def read_tflite(path: Path) -> Model:
         outputs=tuple(outputs),
         contract=view.contract,
         size_bytes=path.stat().st_size,
-        metadata={key: _text(value) for key, value in view.metadata.items() if key != CONTRACT_KEY},
+        metadata=_metadata(view.metadata, path),
     )
+
+
+def _metadata(entries: Mapping[str, bytes], path: Path) -> dict[str, str]:
+    """Raises BadModel when its TFLite Model Metadata are damaged."""
+    found = {key: _text(value) for key, value in entries.items() if key not in (CONTRACT_KEY, METADATA_KEY)}
+    try:
+        return found | (model_metadata(entries[METADATA_KEY], path) if METADATA_KEY in entries else {})
+    except Corrupt as error:
+        raise BadModel(f"{path}: damaged TFLite file: {error}") from None
+
+
+def _rows(
+    graphs: tuple[TfliteGraph, ...], number: int, type_names: dict[int, str]
+) -> tuple[list[Op], dict[str, Tensor]]:
+    """The operators of one graph, and its tensors; what an IF or WHILE runs is told by its own row."""
+    graph = graphs[number]
+    names = _unique_names(graph.tensors)
+    tensors = {name: _tensor(name, tensor) for name, tensor in zip(names, graph.tensors, strict=True)}
+    ops = []
+    for operator in graph.operators:
+        op = _op(operator, names, tensors, type_names)
+        deeper = [call for call in operator.calls if call > number]  # a file that calls itself would never end
+        for call in deeper:
+            inner, held = _rows(graphs, call, type_names)
+            op, constants = _with_body(op, decode_constants(inner, held), held, f"{op.name}/{call}/")
+            tensors |= constants
+        if op.op_type == "WHILE":
+            op = replace(op, macs=op.macs * _steps(graphs[operator.calls[0]]))
+        ops.append(op)
+    return ops, tensors
+
+
+def _with_body(op: Op, inner: list[Op], held: Mapping[str, Tensor], prefix: str) -> tuple[Op, dict[str, Tensor]]:
+    """The MACs of a subgraph join those of the operator that runs it (an IF: the larger), its constants the inputs."""
+    heavy = [row for row in inner if row.kind in HEAVY]
+    if not heavy:
+        return op, {}
+    used = dict.fromkeys(name for row in inner for name in row.inputs if held[name].constant)
+    constants = {prefix + name: replace(held[name], name=prefix + name) for name in used}
+    dtype = max(heavy, key=lambda row: row.macs).compute_dtype
+    macs = max(op.macs, sum(row.macs for row in heavy))
+    return replace(op, kind="recurrent", macs=macs, compute_dtype=dtype, inputs=(*op.inputs, *constants)), constants
+
+
+def _steps(condition: TfliteGraph) -> int:
+    """How often a loop runs: what its counter is compared with; 1 where that is computed."""
+    compared = [condition.tensors[index].number for row in condition.operators for index in row.inputs if index >= 0]
+    return next((number for number in compared if number is not None), 1)
 
 
 def _unique_names(tensors: tuple[TfliteTensor, ...]) -> list[str]:

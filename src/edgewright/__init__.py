@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgewright.api import (
+        arena,
         bench,
         build,
         compare,
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
         ops,
         run,
         sensitivity,
+        to_c_array,
         verify,
     )
 
@@ -23,6 +25,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "__version__",
+    "arena",
     "bench",
     "build",
     "compare",
@@ -35,6 +38,7 @@ __all__ = [
     "ops",
     "run",
     "sensitivity",
+    "to_c_array",
     "verify",
 ]
 

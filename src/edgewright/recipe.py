@@ -13,7 +13,12 @@ amount = 0.5
 finetune = { epochs = 10 }
 [qat]                                 # fine-tune the int8 model on its grids
 epochs = 10
+[metadata]                            # what Android's tools read off .tflite files
+name = "Watch gestures"
+labels = "labels.txt"                 # one a line
 [budget]                              # build fails (exit 1) when an artifact misses it
+[shapes]                              # of an .onnx model's inputs; "1?" keeps a length of .tflite files open
+image = ["1?", 3, 224, 224]
 [options.quantize]                    # choices of a step, by its name
 """
 
@@ -28,15 +33,18 @@ from edgewright.compress.training import Training
 from edgewright.devices.device import Budget, device
 from edgewright.devices.spec import Precision
 from edgewright.errors import BadInput, BadRecipe, Error, nearest
+from edgewright.export.onnx.passes.batch import InputShape, input_shapes
 from edgewright.export.onnx.quantize.options import QuantizeOptions
 from edgewright.export.onnx.quantize.qat import Qat
 from edgewright.export.steps import steps
+from edgewright.export.tflite.metadata import Metadata, read_labels
 from edgewright.runtimes.module.preprocess import Preprocess
 
 T = TypeVar("T")
 TYPES: Mapping[str, type] = {
     "model": str, "data": str, "devices": list, "precisions": list, "seed": int, "preprocess": dict, "train": dict,
-    "compress": list, "qat": dict, "budget": dict, "options": dict,
+    "compress": list, "qat": dict, "metadata": dict, "shapes": dict, "budget": dict,
+    "options": dict,
 }  # fmt: skip
 KINDS = {str: "text", list: "a list", int: "a whole number", dict: "a table"}
 BUILT = (Precision.FLOAT32, Precision.FLOAT16, Precision.INT8)
@@ -64,6 +72,8 @@ class Recipe:
     train: Training | None = None
     train_function: str | None = None
     compress: tuple[Compress, ...] = ()
+    metadata: Metadata | None = None
+    shapes: Mapping[str, InputShape] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -105,6 +115,8 @@ class _Reader:
             "train": self._section(Training, train, "train") if train is not None else None,
             "train_function": self._near(function) if function else None,
             "compress": tuple(self._compress(row, i) for i, row in enumerate(raw.get("compress", ()))),
+            "metadata": self._metadata(raw["metadata"], "preprocess" in raw) if "metadata" in raw else None,
+            "shapes": self._shapes(raw.get("shapes", {})),
             "budget": self._section(Budget, raw.get("budget", {}), "budget"),
             "options": self._options(raw.get("options", {}), raw.get("qat")),
         }
@@ -134,6 +146,22 @@ class _Reader:
             return None
         config = self._section(passes()[name].config, rest, where)
         return Compress(name, config, self._section(Training, finetune, f"{where}.finetune") if finetune else None)
+
+    def _metadata(self, raw: Mapping[str, Any], preprocessed: bool) -> Metadata | None:
+        """`labels` is a file; the normalization is the app's, so there is none where the model preprocesses."""
+        given = dict(raw)
+        if preprocessed and ("mean" in raw or "std" in raw):
+            self._problems.append("metadata: mean and std are for apps, but [preprocess] is inside the model already")
+        if isinstance(raw.get("labels"), str):
+            given["labels"] = self._try(lambda: list(read_labels(Path(self._near(raw["labels"])))), "metadata.labels")
+            if given["labels"] is None:
+                return None
+        return self._section(Metadata, given, "metadata")
+
+    def _shapes(self, raw: Mapping[str, Any]) -> dict[str, InputShape]:
+        lists = {name: each for name, each in raw.items() if isinstance(each, list)}
+        self._problems += [f"shapes.{name} is {raw[name]!r}, wanted a list" for name in raw if name not in lists]
+        return self._try(lambda: input_shapes(lists), "shapes") or {}
 
     def _options(self, raw: Mapping[str, Any], qat: Mapping[str, Any] | None) -> dict[str, Any]:
         """Options by step; the table `[qat]` goes to every step that quantizes."""

@@ -178,7 +178,7 @@ def test_unsupported_operators_are_all_listed(call, tmp_path):
     import onnx.parser
 
     text = """<ir_version: 10, opset_import: ["" : 20]>
-    g (float[1,4] x) => (float[1,4] y) <int64[3] s = {1,2,2}>
+    g (float[1,16] x) => (float[1,16] y) <int64[3] s = {1,4,4}>
     { k = Reshape(x, s) a = Det(k) b = Bernoulli(x) c = Bernoulli(b) y = Add(c, a) }"""
     model = onnx.parser.parse_model(text)
     onnx.save(model, tmp_path / "odd.onnx")

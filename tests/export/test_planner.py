@@ -78,5 +78,5 @@ def test_the_real_graph_reaches_all_nine_files_from_torch():
 def test_every_step_names_known_extras_and_has_frozen_options():
     for step in steps():
         assert step.options.__dataclass_params__.frozen, step.name
-        assert set(step.needs.values()) <= {"torch", "onnx", "tflite", "coreml"}, step.name
+        assert set(step.needs.values()) <= {"torch", "onnx", "tflite", "tflite-micro", "coreml"}, step.name
         assert step.missing() is None, step.name

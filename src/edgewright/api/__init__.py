@@ -2,12 +2,14 @@
 
 from edgewright.api.bench import bench, compare, fit
 from edgewright.api.build import build
+from edgewright.api.c_array import to_c_array
 from edgewright.api.convert import convert
 from edgewright.api.environment import doctor, list_devices, ops
-from edgewright.api.files import inspect, load, run, verify
+from edgewright.api.files import arena, inspect, load, run, verify
 from edgewright.api.sensitivity import sensitivity
 
 __all__ = [
+    "arena",
     "bench",
     "build",
     "compare",
@@ -20,5 +22,6 @@ __all__ = [
     "ops",
     "run",
     "sensitivity",
+    "to_c_array",
     "verify",
 ]

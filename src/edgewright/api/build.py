@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,9 @@ from edgewright.runtimes.read import read
 
 if TYPE_CHECKING:
     from edgewright.benchmarks.arena import Arena
+
+DISPENSABLE = (Format.TFLM,)
+"""What a network may have operators for in all other formats: then the others are built."""
 
 
 def build(
@@ -56,7 +60,8 @@ def build(
     source = origin.ONNX if Path(asked.model).suffix == ".onnx" else origin.TORCH
     route = plan(source, wanted(asked), has_data=samples is not None)
     progress.say(f"plan:\n{_before(asked)}{route}")
-    pipeline.run(route, _origin(pipeline, asked, samples, trust), step_options(asked))
+    pipeline.run(route, _origin(pipeline, asked, samples, trust), step_options(asked), DISPENSABLE)
+    route = replace(route, blocked=route.blocked | pipeline.refused)
     hops = shown(pipeline.hops)
     timings = time_all(place, hops, progress) if bench else {hop.name: "not asked for" for hop in hops}
     fits = tuple(_fits(asked, pipeline.hops, timings))
@@ -81,8 +86,9 @@ def _origin(pipeline: Pipeline, recipe: Recipe, samples: Samples | None, trust: 
     """The hop from which everything is exported: given, or trained, then compressed in the recipe's order."""
     path = Path(recipe.model)
     if path.suffix in (".onnx", ".pt2"):
-        given = origin.start_file(pipeline, path, trusted=trust, preprocess=recipe.preprocess)
-        return origin.import_file(pipeline, given) if given.artifact.spec.format is Format.ONNX else given
+        given = origin.start_file(pipeline, path, trusted=trust, preprocess=recipe.preprocess, shapes=recipe.shapes)
+        is_onnx = given.artifact.spec.format is Format.ONNX
+        return origin.import_file(pipeline, given, recipe.shapes) if is_onnx else given
     name = "untrained" if recipe.train else "original"
     hop = origin.start_module(pipeline, recipe.model, samples, recipe.preprocess, seed=recipe.seed, name=name)
     if recipe.train is not None and samples is not None:

@@ -1,14 +1,17 @@
 """`convert`: one file or module to another file, by the exporter graph, verified."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgewright.api.c_array import write_c_array
 from edgewright.api.request import samples_of
 from edgewright.data import Samples
 from edgewright.devices.spec import Format, Precision, Spec
 from edgewright.errors import BadInput, Diverged
 from edgewright.export import origin
 from edgewright.export.hop import Hop
+from edgewright.export.onnx.passes.batch import InputShape, input_shapes
 from edgewright.export.onnx.quantize.ends import check_io
 from edgewright.export.onnx.quantize.options import QuantizeOptions
 from edgewright.export.onnx.quantize.recode import choose_form
@@ -16,6 +19,8 @@ from edgewright.export.pipeline import Pipeline
 from edgewright.export.planner import Plan, plan
 from edgewright.export.recoding import recoded
 from edgewright.export.store import Store
+from edgewright.export.tflite.c_array import C_SUFFIXES, check_c_name
+from edgewright.export.tflite.metadata import Metadata, read_labels
 from edgewright.export.verification import Verifier
 from edgewright.progress import Progress, Silent
 from edgewright.recipe import named_precision
@@ -47,57 +52,92 @@ def convert(
     data: str | None = None,
     precision: str = "float32",
     layout: str = "original",
-    io: str = "float",
+    io: str | None = None,
     form: str | None = None,
     fast_x86: bool = False,
     rounding: str = "gptq",
+    micro: bool = False,
+    labels: Path | str | None = None,
+    shapes: Mapping[str, Sequence[int | str]] | None = None,
     store: Path | str | None = None,
     trust: bool = False,
     progress: Progress | None = None,
 ) -> Conversion:
     """Turn `source` (a module, a ``.pt2`` or an ``.onnx``) into the kind of file that `out` names.
 
+    A C++ file (.cc, .cpp, .h; header and source are both written) holds a .tflite file for tflite-micro; `micro` makes
+    just that file. `labels`, a text file with a name a line, goes into a TFLite file's metadata, or the header.
     `layout` is that of a TFLite file's images. Each of the next three asks for int8: `io`, for int8 or uint8 codes as
-    inputs and outputs; `form`, how an ONNX file writes its integers (s8s8, u8s8, u8u8, or auto: for this processor);
-    `fast_x86`, for weights of 7 bits. `rounding` of int8 weights: nearest, gptq (error feedback) or learned (trained on
-    their grids, without labels). Raises NoPath, UnsupportedOps, Diverged (nothing is written then), …
+    inputs and outputs (the default of a micro file); `form`, how an ONNX file writes its integers (s8s8, u8s8, u8u8,
+    or auto: for this processor); `fast_x86`, for weights of 7 bits. `rounding` of int8 weights: nearest, gptq (error
+    feedback) or learned (trained on their grids, without labels). `shapes` fixes the lengths of an ONNX file's inputs,
+    {"x": (1, 3, 224, 224)}, or keeps some of a TFLite file open, with a length to begin with: {"x": ("1?", 3, 224,
+    224)}. Raises NoPath, UnsupportedOps, Diverged (nothing is written then), …
     """
     out, progress = Path(out), progress or Silent()
-    if out.suffix not in FORMAT_OF_SUFFIX or out.suffix in (".torch", ".pt2"):
-        raise BadInput(f"{out}: name the output .onnx, .tflite or .mlpackage")
+    in_c, made = out.suffix in C_SUFFIXES, _format(out, micro)
+    names = read_labels(Path(labels)) if labels is not None else ()
     if layout not in LAYOUTS:
         raise BadInput(f"layout is {layout!r}; known: {', '.join(LAYOUTS)}")
-    if precision == "float32" and (check_io(io) != "float" or form or fast_x86):
+    if precision == "float32" and (check_io(io or "float") != "float" or form or fast_x86):
         precision = "int8"
-    target = Spec(FORMAT_OF_SUFFIX[out.suffix], named_precision(precision))
-    _check_codes(target, io, form, fast_x86)
-    if layout != "original" and target.format is not Format.TFLITE:
-        raise BadInput(f"layout nhwc is for .tflite files, not for {target}")
+    target = Spec(made, named_precision(precision))
+    _check_codes(target, io or "float", form, fast_x86)
+    if target.format not in (Format.TFLITE, Format.TFLM):
+        _refuse_tflite_choices(target, layout, names)
+    asked = input_shapes(shapes or {})
+    if target.format is not Format.TFLITE and any(shape.open_axes for shape in asked.values()):
+        raise BadInput(f"shapes: only .tflite files are written with open lengths, not {target}; give fixed ones")
     samples = samples_of(source, data, trust=trust)
     pipeline = Pipeline(
         Store(Path(store) if store else None), samples, Verifier(samples and samples.part("test"), progress), progress
     )
-    start = _start(pipeline, source, target, samples, trust)
+    start = _start(pipeline, source, target, samples, trust, asked)
     route = plan(start.artifact.spec, [target], has_data=samples is not None)
     progress.say(f"plan:\n{route}")
-    pipeline.run(route, start, _options(route, target, layout, io) | _quantization(route, target, fast_x86, rounding))
+    options = _options(route, target, layout, io, names) | _quantization(route, target, fast_x86, rounding)
+    pipeline.run(route, start, options)
     last = pipeline.hops[-1]
-    if target == ONNX_INT8 and (form or io != "float") and last.verdict.diverged is None:
-        last = recoded(pipeline, last, *choose_form(form or "s8s8"), check_io(io))
+    if target == ONNX_INT8 and (form or io not in (None, "float")) and last.verdict.diverged is None:
+        last = recoded(pipeline, last, *choose_form(form or "s8s8"), check_io(io or "float"))
     if last.verdict.diverged is not None:
         raise Diverged(f"{last.verdict.diverged}\nNothing was written to {out}.")
-    with replacing(out) as aside:
-        copy_artifact(last.artifact.path, aside)
+    if in_c:
+        write_c_array(last.artifact.path, out, names)
+    else:
+        with replacing(out) as aside:
+            copy_artifact(last.artifact.path, aside)
     return Conversion(out, route, tuple(pipeline.hops))
 
 
-def _start(pipeline: Pipeline, source: str, target: Spec, samples: Samples | None, trust: bool) -> Hop:
+def _format(out: Path, micro: bool) -> Format:
+    """What `out` is to hold. Raises BadInput when it names no kind of file, or none for microcontrollers."""
+    if out.suffix in C_SUFFIXES:
+        check_c_name(out)
+        return Format.TFLM
+    if out.suffix not in FORMAT_OF_SUFFIX or out.suffix in (".torch", ".pt2"):
+        raise BadInput(f"{out}: name the output .onnx, .tflite or .mlpackage; for microcontrollers .cc or .h")
+    if micro and out.suffix != ".tflite":
+        raise BadInput(f"micro is for .tflite files and C arrays, not for {out.suffix}")
+    return Format.TFLM if micro else FORMAT_OF_SUFFIX[out.suffix]
+
+
+def _start(
+    pipeline: Pipeline,
+    source: str,
+    target: Spec,
+    samples: Samples | None,
+    trust: bool,
+    shapes: Mapping[str, InputShape],
+) -> Hop:
     path = Path(source)
+    if shapes and path.suffix != ".onnx":
+        raise BadInput(f"shapes are for .onnx files; {source} has those of its example inputs")
     if path.suffix in FORMAT_OF_SUFFIX:
         precision = read(path).precision if path.suffix == ".onnx" else Precision.FLOAT32
-        given = origin.start_file(pipeline, path, trusted=trust, precision=precision)
+        given = origin.start_file(pipeline, path, trusted=trust, precision=precision, shapes=shapes)
         foreign = given.artifact.spec == origin.ONNX and target != Spec(Format.ONNX, precision)
-        return origin.import_file(pipeline, given) if foreign or target == origin.ONNX else given
+        return origin.import_file(pipeline, given, shapes) if foreign or target == origin.ONNX else given
     return origin.start_module(pipeline, source, samples)
 
 
@@ -118,13 +158,22 @@ def _check_codes(target: Spec, io: str, form: str | None, fast_x86: bool) -> Non
         raise BadInput("; ".join(problems))
 
 
-def _options(route: Plan, target: Spec, layout: str, io: str) -> dict[str, object]:
+def _refuse_tflite_choices(target: Spec, layout: str, labels: Sequence[str]) -> None:
+    problems = [f"layout {layout} is for .tflite files, not for {target}"] if layout != "original" else []
+    problems += [f"labels go into .tflite files and C arrays, not into {target}"] if labels else []
+    if problems:
+        raise BadInput("; ".join(problems))
+
+
+def _options(route: Plan, target: Spec, layout: str, io: str | None, labels: Sequence[str]) -> dict[str, object]:
     """The options of the writer that differ from their defaults, by step."""
-    if target.format is not Format.TFLITE or (layout, io) == ("original", "float"):
-        return {}
-    codes = {"io": io} if io != "float" else {}
-    last = route.path(target)[-1]
-    return {last.name: last.options(layout=layout, **codes)}
+    given: dict[str, object] = {"layout": layout} if layout != "original" else {}
+    if io is not None and target.precision is Precision.INT8:
+        given["io"] = io
+    if labels and target.format is Format.TFLITE:
+        given["metadata"] = Metadata(labels=tuple(labels))
+    writer = route.path(target)[-1:] if target.format in (Format.TFLITE, Format.TFLM) and given else []
+    return {step.name: step.options(**given) for step in writer}
 
 
 def _quantization(route: Plan, target: Spec, fast_x86: bool, rounding: str) -> dict[str, object]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgewright.devices.device import Device, device, devices
 from edgewright.errors import BadInput, nearest
-from edgewright.export.lowering import Lowerings
+from edgewright.export.operators import Operator, Target, operators
 from edgewright.export.steps import steps
 from edgewright.export.store import Store
 from edgewright.runtimes.runtime import runtimes
@@ -17,10 +17,7 @@ PACKAGES = (
     "numpy", "torch", "safetensors", "torch-pruning", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "ai-edge-litert",
     "tflite-runtime", "tflite-micro", "coremltools", "pillow", "jinja2",
 )  # fmt: skip
-TARGETS = {
-    "tflite": ("edgewright.export.tflite.rules", "TFLITE"),
-    "coreml": ("edgewright.export.coreml.lowerings", "COREML"),
-}
+TARGETS = ("tflite", "coreml")
 
 
 @dataclass(frozen=True)
@@ -56,22 +53,12 @@ def list_devices(name: str | None = None) -> list[Device]:
     return [device(name)] if name else list(devices().values())
 
 
-@dataclass(frozen=True)
-class Operator:
-    """An ONNX operator that a target takes: how its layout is decided and which function lowers it."""
-
-    op_type: str
-    layout: str
-    owner: str
-
-
 def ops(target: str) -> list[Operator]:
-    """The ONNX operators that a target can express."""
+    """Every ONNX operator: how the target expresses it, or why it does not."""
     if target not in TARGETS:
         raise BadInput(f"unknown target {target!r}; {nearest(target, TARGETS)}")
-    module, name = TARGETS[target]
-    lowerings: Lowerings = getattr(import_module(module), name)
-    return [Operator(rule.op_type, rule.layout, rule.owner) for _, rule in sorted(lowerings.rules().items())]
+    found: Target = import_module(f"edgewright.export.{target}.target").TARGET
+    return operators(found)
 
 
 def _version(package: str) -> str | None:

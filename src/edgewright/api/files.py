@@ -12,6 +12,7 @@ from edgewright.errors import BadData, BadInput, Error
 from edgewright.export.verify import Fidelity, Limit, fidelity, limit_for, shortfalls
 from edgewright.progress import Progress
 from edgewright.runtimes.artifact import Artifact, artifact_at
+from edgewright.runtimes.micro import arena_bytes
 from edgewright.runtimes.read import Model, read
 from edgewright.runtimes.runtime import Session, pick, run_samples
 from edgewright.staging import replacing
@@ -93,6 +94,16 @@ def verify(
 def inspect(path: Path | str) -> Model:
     """What a file truly holds: operators, dtypes, quantization, sizes, its I/O contract. Nothing is run."""
     return read(Path(path))
+
+
+def arena(path: Path | str) -> int:
+    """Bytes of tensor arena that a .tflite file asks of tflite-micro, which runs it once, on a 64-bit host.
+
+    Raises BadInput for another kind of file, BadModel when tflite-micro refuses it, MissingExtra without it.
+    """
+    if Path(path).suffix != ".tflite":
+        raise BadInput(f"{path}: only a .tflite file runs in tflite-micro")
+    return arena_bytes(Path(path))
 
 
 def _test_part(samples: Samples, data: str) -> Samples:

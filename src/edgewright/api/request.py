@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgewright.data import Samples, load_samples
-from edgewright.devices.device import device, devices
+from edgewright.devices.device import Device, device, devices
 from edgewright.devices.spec import Format, Precision, Spec
 from edgewright.errors import BadData, BadInput
 from edgewright.export.onnx.quantize.mixed import MixedOptions
+from edgewright.export.steps import steps
+from edgewright.export.tflite.convert import TfliteOptions
 from edgewright.recipe import Recipe, named_precision, read_recipe
 from edgewright.runtimes.module import require_torch
 from edgewright.runtimes.read import read
@@ -49,6 +51,8 @@ def _impossible(recipe: Recipe) -> list[str]:
     problems = []
     if Path(recipe.model).suffix in (".onnx", ".pt2") and (recipe.train or recipe.compress):
         problems.append(f"train and compress change a torch module: name its factory instead of {recipe.model}")
+    if recipe.shapes and Path(recipe.model).suffix != ".onnx":
+        problems.append(f"shapes are for .onnx files; {recipe.model} has those of its example inputs")
     learns = recipe.train is not None or any(each.finetune for each in recipe.compress)
     if learns and recipe.data is None:
         problems.append("training and fine-tuning need data: name it in the recipe, or give --data")
@@ -57,12 +61,17 @@ def _impossible(recipe: Recipe) -> list[str]:
 
 def wanted(recipe: Recipe) -> tuple[Spec, ...]:
     """Every Spec that a device of the recipe accepts, at the recipe's precisions, in a fixed order."""
-    accepted = {spec for name in recipe.devices for spec in device(name).accepts}
+    accepted = {spec for name in recipe.devices for spec in device(name).accepts if _made_for(spec, device(name))}
     specs = tuple(spec for spec in sorted(accepted) if spec.precision in recipe.precisions and spec.format in EXPORTED)
     if not specs:
         precisions = ", ".join(recipe.precisions)
         raise BadInput(f"{', '.join(recipe.devices)} accept nothing at {precisions}; see `edgewright devices NAME`")
     return specs
+
+
+def _made_for(spec: Spec, target: Device) -> bool:
+    """Others load a microcontroller's files too, but have better ones."""
+    return spec.format is not Format.TFLM or target.runtime == "tflite-micro"
 
 
 def step_options(recipe: Recipe) -> dict[str, object]:
@@ -71,10 +80,21 @@ def step_options(recipe: Recipe) -> dict[str, object]:
     mixed = options.get("quantize-mixed", MixedOptions())
     if isinstance(mixed, MixedOptions) and mixed.accuracy_drop is None:
         options["quantize-mixed"] = replace(mixed, accuracy_drop=recipe.budget.accuracy_drop)
-    return options
+    return options | _with_metadata(recipe)
 
 
-EXPORTED = (Format.ONNX, Format.TFLITE, Format.COREML)
+def _with_metadata(recipe: Recipe) -> dict[str, object]:
+    """The steps that write TFLite files, with the recipe's metadata; of a model that preprocesses, apps need not."""
+    metadata = recipe.metadata
+    if metadata is None:
+        return {}
+    if recipe.preprocess is not None:
+        metadata = replace(metadata, mean=(0.0,), std=(1.0,))
+    writers = {step.name: step.options for step in steps() if issubclass(step.options, TfliteOptions)}
+    return {name: replace(recipe.options.get(name) or kind(), metadata=metadata) for name, kind in writers.items()}
+
+
+EXPORTED = (Format.ONNX, Format.TFLITE, Format.TFLM, Format.COREML)
 
 
 def samples_of(model: str, data: str | None, *, trust: bool = False) -> Samples | None:

@@ -40,8 +40,9 @@ def shown(hops: Sequence[Hop]) -> list[Hop]:
 
 
 def file_name(hop: Hop) -> str:
-    """The artifact's name in the bundle: `int8.tflite`, `original.torch`, …"""
+    """The artifact's name in the bundle: `int8.tflite`, `int8.tflm.tflite`, `original.torch`, …"""
     spec, suffix = hop.artifact.spec, hop.artifact.path.suffix
+    suffix = f".{spec.format}{suffix}" if spec.format is Format.TFLM else suffix
     return f"{spec.precision}{suffix}" if hop.name == str(spec) else f"{hop.name}{suffix}"
 
 

@@ -11,7 +11,9 @@ from edgewright.cli.console import Data, Json, StorePath, Trust, emit, progress
 
 def command(
     source: Annotated[str, typer.Argument(metavar="IN", help="A module (file.py:factory), a .pt2 or an .onnx.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Ends in .onnx, .tflite or .mlpackage.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Ends in .onnx, .tflite, .mlpackage; .cc or .h: a C array.")
+    ],
     data: Data = None,
     precision: Annotated[
         str, typer.Option("--precision", help="float32, float16, int8 or mixed (with --data), …")
@@ -20,8 +22,11 @@ def command(
         str, typer.Option("--layout", help="original, or nhwc: a .tflite file with images channels-last.")
     ] = "original",
     io: Annotated[
-        str, typer.Option("--io", help="What an int8 file takes and gives: float, or int8 or uint8 codes.")
-    ] = "float",
+        str | None,
+        typer.Option(
+            "--io", help="What an int8 file takes and gives: float, or int8 (default of --micro) or uint8 codes."
+        ),
+    ] = None,
     form: Annotated[
         str | None,
         typer.Option("--form", help="Codes of an int8 .onnx: s8s8 (Arm), u8s8 (x86 with VNNI), u8u8 (x86), or auto."),
@@ -33,6 +38,21 @@ def command(
         str,
         typer.Option("--rounding", help="Of int8 weights: nearest, gptq, or learned: minutes of training, no labels."),
     ] = "gptq",
+    micro: Annotated[
+        bool, typer.Option("--micro", help="A .tflite file for microcontrollers: tflite-micro's operators only.")
+    ] = False,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="FILE", help="Names of the classes, one a line: goes into a .tflite or C."),
+    ] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--shape",
+            metavar="NAME=LENGTHS",
+            help="Of an .onnx input, repeatable: x=1,3,224,224; x=1?,3,224,224 keeps the batch of a .tflite open.",
+        ),
+    ] = None,
     store: StorePath = None,
     trust: Trust = False,
     json_: Json = False,
@@ -40,12 +60,19 @@ def command(
     """Turn one model into another format or precision, verified on the way.
 
     Example: edgewright convert model.onnx model.tflite --precision int8 --data samples.npz
+    Example: edgewright convert model.onnx model.cc --precision int8 --data samples.npz (a .tflite file may be IN, too)
     """
     from edgewright import api
+    from edgewright.export.onnx.passes.batch import split_shapes
+
+    if source.endswith(".tflite") and out.suffix != ".tflite":
+        header, body = api.to_c_array(source, out, labels=labels)
+        return emit({"header": str(header), "source": str(body)}) if json_ else print(f"{header}, {body}")
 
     done = api.convert(
         str(source), out, data=data, precision=precision, layout=layout, io=io, form=form, fast_x86=fast_x86,
-        rounding=rounding, store=store, trust=trust, progress=progress(),
+        rounding=rounding, micro=micro, labels=labels, shapes=split_shapes(shape or ()), store=store,
+        trust=trust, progress=progress(),
     )  # fmt: skip
     verdict = done.hop.verdict
     if json_:
@@ -53,6 +80,8 @@ def command(
         steps = {"steps": [hop.step for hop in done.hops], "notes": dict(done.hop.notes)}
         return emit(document | steps | {"verdict": verdict.to_json()})
     print(f"{out}: {done.hop.artifact.spec}, {bytes_text(done.hop.artifact.size_bytes)}")
+    if "arena_bytes" in done.hop.notes:
+        print(f"arena in tflite-micro: {bytes_text(done.hop.notes['arena_bytes'])}")
     if done.hop.step == "recode":
         print(f"codes {done.hop.notes['form']} ({done.hop.notes['why']}), {done.hop.notes['io']} I/O")
     if verdict.unverified:

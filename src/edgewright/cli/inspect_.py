@@ -7,6 +7,7 @@ import typer
 
 from edgewright.benchmarks.units import bytes_text
 from edgewright.cli.console import Data, Json, emit, progress, table
+from edgewright.devices.spec import Format
 from edgewright.errors import BadInput
 
 if TYPE_CHECKING:
@@ -26,11 +27,15 @@ def command(
     outputs: Annotated[
         bool, typer.Option("--outputs", help="With --sensitivity: also what each operator alone costs at the outputs.")
     ] = False,
+    arena: Annotated[
+        bool, typer.Option("--arena", help="Run a .tflite file once in tflite-micro: the RAM that it asks for.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """What a model file truly is: operators, dtypes, sizes, transposes, quantization, I/O.
 
     Example: edgewright inspect int8.tflite
+    Example: edgewright inspect int8.tflm.tflite --arena
     Example: edgewright inspect int8.onnx --sensitivity --against float.onnx --data samples.npz
     """
     from edgewright import api
@@ -43,8 +48,9 @@ def command(
     if against is not None or data is not None or outputs:
         raise BadInput("--against, --data and --outputs are for --sensitivity")
     found = api.inspect(artifact)
+    asked = api.arena(artifact) if arena else None
     if json_:
-        return emit(document(found))
+        return emit(document(found) | ({"arena_bytes": asked} if arena else {}))
     print(f"{artifact}: {found.format}:{found.precision}, {bytes_text(found.size_bytes)}")
     weights = f"  weights {bytes_text(found.parameter_bytes)} ({found.parameters:,} numbers)"
     if found.ops:
@@ -54,11 +60,16 @@ def command(
         print(f"{weights}; operators are known once it is exported")
     for kind, infos in (("input", found.contract.inputs), ("output", found.contract.outputs)):
         for info in infos:
-            shape = "×".join("?" if n is None else str(n) for n in info.shape)
+            lengths = enumerate(info.shape)
+            shape = "×".join("?" if n is None or axis in info.open_axes else str(n) for axis, n in lengths)
             stored = f", stored as {info.file_dtype}" if info.file_dtype and info.file_dtype != info.dtype else ""
             stored += f" (scale {info.scale:g}, zero point {info.zero_point})" if stored and info.scale else ""
             order = f", transposed by {info.permutation}" if info.permutation else ""
             print(f"  {kind} {info.name}: {shape} {info.dtype}{stored}{order}")
+    for name, text in _stated(found).items():
+        print(f"  {name}: {text}")
+    if asked is not None:
+        print(f"  arena in tflite-micro: {asked:,} bytes, on a 64-bit host")
     if not found.ops:
         return None
     print()
@@ -91,6 +102,13 @@ def _noise(row: "OpNoise", with_outputs: bool) -> tuple[str, ...]:
     return (*cells, text(row.output_db)) if with_outputs else cells
 
 
+def _stated(found: "Model") -> dict[str, str]:
+    """What a .tflite file says of itself to Android's tools."""
+    names = ("name", "description", "version", "author", "license", "normalization", "labels")
+    tflite = found.format is Format.TFLITE
+    return {name: found.metadata[name] for name in names if tflite and name in found.metadata}
+
+
 def document(found: "Model") -> dict[str, object]:
     import json
 
@@ -103,6 +121,7 @@ def document(found: "Model") -> dict[str, object]:
         "parameter_bytes": found.parameter_bytes,
         "int8_share": found.int8_share if found.ops else None,
         "transposes": found.transposes if found.ops else None,
+        "metadata": _stated(found),
         "contract": json.loads(found.contract.to_json()),
         "operators": [dataclasses.asdict(op) for op in found.ops],
     }
