@@ -1,13 +1,16 @@
 """What a step's result depends on in our own code: its source and every module of the package that it imports."""
 
-import ast
 import hashlib
 import importlib.util
 import platform
+import re
 from functools import cache
 from pathlib import Path
 
 PACKAGE = "edgewright"
+_IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?import[ \t]+(\([^)]*\)|.*)", re.MULTILINE)
+"""`from (a.b) import ((c, d as e))`: parsing the files takes longer than converting a small network. The package spells
+imports in no other way, and a sentence that looks like one only adds a name that is no module."""
 _CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -41,11 +44,12 @@ def sources(module: str) -> dict[str, Path]:
         if name in files or file is None:
             continue
         files[name] = file
-        waiting += _imports(name, file)
+        waiting += _imports(name, file, PACKAGE)
         waiting += [f"{name.rpartition('.')[0]}.ops.{sibling.stem}" for sibling in file.parent.glob("ops/*.py")]
     return files
 
 
+@cache
 def _file(module: str) -> Path | None:
     try:
         spec = importlib.util.find_spec(module)
@@ -54,11 +58,10 @@ def _file(module: str) -> Path | None:
     return Path(spec.origin) if spec is not None and spec.origin else None
 
 
-def _imports(module: str, file: Path) -> list[str]:
+@cache
+def _imports(module: str, file: Path, package: str) -> tuple[str, ...]:
     found: list[str] = []
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return [name for name in found if name.partition(".")[0] == PACKAGE and name != module]
+    for origin, names in _IMPORT.findall(file.read_text()):
+        words = re.findall(r"[\w.]+", names)
+        found += [origin, *(f"{origin}.{word}" for word in words)] if origin else words
+    return tuple(name for name in found if name.partition(".")[0] == package and name != module)

@@ -1,19 +1,21 @@
 """ONNX files: read them with distrust, write them with their contract and the same bytes each time."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgewright.errors import BadModel, WriteFailed
+from edgewright.export.onnx.wire import SMALL_BYTES, split_model, write_model
 from edgewright.runtimes.contract import CONTRACT_KEY, Contract, TensorInfo
 
 if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
 
-LIMIT_BYTES = 2**31 - 2**20  # one protobuf message has less than 2 GiB, and the graph needs room too
+LIMIT_BYTES = 2**31 - 1  # of one protobuf message
 
 
 def load_onnx(path: Path) -> "ir.Model":
@@ -21,26 +23,51 @@ def load_onnx(path: Path) -> "ir.Model":
 
     Raises BadModel: absent, corrupt or invalid file; external data elsewhere; weights that are not finite.
     """
-    import onnx
-    import onnx_ir as ir
     from onnx_ir.passes.common import CheckerPass
 
     try:
-        proto = onnx.load(path, load_external_data=False)
+        proto, weights = _parsed(path)
     except FileNotFoundError:
         raise BadModel(f"{path}: no such file") from None
     except Exception as error:  # protobuf and the OS each raise their own
         raise BadModel(f"{path}: not readable as ONNX ({error}); export it again") from error
     if not proto.graph.node:
         raise BadModel(f"{path}: holds no graph; is it an ONNX file?")
+    names = Counter(tensor.name for tensor in proto.graph.initializer)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise BadModel(f"{path}: not a valid ONNX model: more than one initializer is called {', '.join(twice)}")
     _read_external(proto, path)
     try:
-        model = ir.from_proto(proto)
-        CheckerPass()(model)  # which looks at weights by their shapes alone
-        own_weights(model)
+        model = _joined(proto, weights)
+        CheckerPass()(model)  # it looks at the shapes alone of what is large
     except Exception as error:
         raise BadModel(f"{path}: not a valid ONNX model: {error}") from error
     check_finite(model, str(path))
+    return model
+
+
+def reopen(path: Path) -> "ir.Model":
+    """A file that was checked when it was made. Its external data is left where it is."""
+    import onnx_ir as ir
+
+    model = _joined(*_parsed(path))
+    ir.external_data.set_base_dir(model.graph, path.parent)
+    return model
+
+
+def _parsed(path: Path) -> "tuple[onnx.ModelProto, Mapping[str, ir.TensorProtocol]]":
+    import onnx
+
+    shell, weights = split_model(path.read_bytes())
+    return onnx.load_model_from_string(shell), weights
+
+
+def _joined(proto: "onnx.ModelProto", weights: "Mapping[str, ir.TensorProtocol]") -> "ir.Model":
+    import onnx_ir as ir
+
+    model = ir.from_proto(proto)
+    for name, tensor in weights.items():
+        model.graph.initializers[name].const_value = tensor
     return model
 
 
@@ -49,16 +76,15 @@ def save_model(model: "ir.Model", contract: Contract, out: Path) -> None:
 
     Raises BadModel above 2 GiB, WriteFailed when the file cannot be written (nothing is left then).
     """
-    import onnx_ir as ir
-
     model.metadata_props[CONTRACT_KEY] = contract.to_json()
     model.producer_name, model.producer_version = "edgewright", None
-    weight_bytes = sum(tensor.nbytes for tensor in _constants(model))
-    if weight_bytes > LIMIT_BYTES:
-        raise BadModel(f"{out.name}: {weight_bytes / 2**30:.1f} GiB of weights; one ONNX file holds at most 2 GiB")
-    content = ir.to_proto(model).SerializeToString(deterministic=True)
+    proto, weights = _without_weights(model)
+    size_bytes = proto.ByteSize() + sum(tensor.nbytes for tensor in weights.values())
+    if size_bytes > LIMIT_BYTES:
+        raise BadModel(f"{out.name}: {size_bytes / 2**30:.1f} GiB; one ONNX file holds at most 2 GiB")
     try:
-        out.write_bytes(content)
+        with out.open("wb") as file:
+            write_model(proto, weights, file)
     except OSError as error:
         out.unlink(missing_ok=True)
         raise WriteFailed(
@@ -66,23 +92,36 @@ def save_model(model: "ir.Model", contract: Contract, out: Path) -> None:
         ) from error
 
 
-def own_weights(model: "ir.Model") -> None:
-    """Weights become arrays of their own. One in the parsed file would be copied at each read, and would keep the
-    whole file in memory."""
-    import onnx_ir as ir
-
-    def own(tensor: "ir.TensorProtocol") -> "ir.TensorProtocol":
-        if not isinstance(tensor, ir.serde.TensorProtoTensor) or tensor.dtype.is_string():
-            return tensor
-        return ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
-
+def forget_weights(model: "ir.Model") -> None:
+    """Of a model that is done. The rewrite rules of onnxscript remember the last graph that they saw."""
     for graph in model.graphs():
         for value in graph.initializers.values():
-            value.const_value = None if value.const_value is None else own(value.const_value)
-    for node in _all_nodes(model):
-        for name, attribute in node.attributes.items():
-            if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
-                node.attributes[name] = ir.AttrTensor(name, own(attribute.as_tensor()))
+            value.const_value = None
+
+
+def _without_weights(model: "ir.Model") -> "tuple[onnx.ModelProto, dict[str, ir.TensorProtocol]]":
+    """The model with large initializers as shells, and these."""
+    import onnx_ir as ir
+
+    held = ((value, value.const_value) for value in model.graph.initializers.values())
+    large = {
+        value: tensor
+        for value, tensor in held
+        if tensor is not None and tensor.nbytes > SMALL_BYTES and not tensor.dtype.is_string()
+    }
+    for value in large:
+        value.const_value = ir.Tensor(np.empty(0, np.uint8), name=value.name)
+    try:
+        proto = ir.to_proto(model)
+    finally:
+        for value, tensor in large.items():
+            value.const_value = tensor
+    weights = {str(value.name): tensor for value, tensor in large.items()}
+    for shell in proto.graph.initializer:
+        if shell.name in weights:
+            shell.ClearField("raw_data")
+            shell.data_type, shell.dims[:] = weights[shell.name].dtype.value, weights[shell.name].shape.numpy()
+    return proto, weights
 
 
 def contract_of(model: "ir.Model") -> Contract:
@@ -108,19 +147,6 @@ def check_finite(model: "ir.Model", where: str) -> None:
     ]
     if bad:
         raise BadModel(f"{where}: NaN or infinity in {len(bad)} weight(s): {', '.join(bad)}; train or export it again")
-
-
-def _all_nodes(model: "ir.Model") -> Iterator["ir.Node"]:
-    for graph in (model.graph, *model.functions.values()):
-        yield from graph.all_nodes()
-
-
-def _constants(model: "ir.Model") -> Iterator["ir.TensorProtocol"]:
-    """Initializers, and the values of Constant nodes."""
-    for graph in model.graphs():
-        yield from (value.const_value for value in graph.initializers.values() if value.const_value is not None)
-    for node in _all_nodes(model):
-        yield from (each.as_tensor() for each in node.attributes.values() if each.type.name == "TENSOR")
 
 
 def _info(value: "ir.Value") -> TensorInfo:

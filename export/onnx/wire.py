@@ -5,6 +5,7 @@ What is written is byte for byte what protobuf would write.
 """
 
 from collections.abc import Iterator, Mapping
+from math import prod
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
@@ -29,12 +30,12 @@ class Field(NamedTuple):
     end: int
 
 
-def split_model(content: bytes) -> "tuple[bytes, dict[str, ir.Tensor]]":
+def split_model(content: bytes) -> "tuple[bytes, dict[str, ir.TensorProtocol]]":
     """A model without the large initializers of its main graph, and these by name, as views of `content`.
 
     Raises ValueError where `content` is no message.
     """
-    weights: dict[str, ir.Tensor] = {}
+    weights: dict[str, ir.TensorProtocol] = {}
     parts: list[bytes] = []
     for field in _fields(content, 0, len(content)):
         if field.number == MODEL_GRAPH:
@@ -45,7 +46,7 @@ def split_model(content: bytes) -> "tuple[bytes, dict[str, ir.Tensor]]":
     return b"".join(parts), weights
 
 
-def _graph_parts(content: bytes, graph: Field, weights: "dict[str, ir.Tensor]") -> Iterator[bytes]:
+def _graph_parts(content: bytes, graph: Field, weights: "dict[str, ir.TensorProtocol]") -> Iterator[bytes]:
     for field in _fields(content, graph.content, graph.end):
         small = field.end - field.content <= SMALL_BYTES
         shell = None if field.number != GRAPH_INITIALIZER or small else _split_tensor(content, field, weights)
@@ -55,7 +56,7 @@ def _graph_parts(content: bytes, graph: Field, weights: "dict[str, ir.Tensor]") 
             yield _head(GRAPH_INITIALIZER, len(shell)) + shell
 
 
-def _split_tensor(content: bytes, tensor: Field, weights: "dict[str, ir.Tensor]") -> bytes | None:
+def _split_tensor(content: bytes, tensor: Field, weights: "dict[str, ir.TensorProtocol]") -> bytes | None:
     """The tensor without its bytes, which go to `weights`; None where they are elsewhere, or no whole numbers of bytes
     a value."""
     import onnx
@@ -67,10 +68,12 @@ def _split_tensor(content: bytes, tensor: Field, weights: "dict[str, ir.Tensor]"
         return None
     shell = b"".join(content[field.begin : field.end] for field in fields if field is not raw[0])
     proto = onnx.TensorProto.FromString(shell)
-    kind = ir.DataType(proto.data_type)
-    if not proto.name or proto.name in weights or kind.is_string() or not kind.numpy().itemsize * 8 == kind.bitwidth:
+    kind, length = ir.DataType(proto.data_type), raw[0].end - raw[0].content
+    if not proto.name or proto.name in weights or kind.is_string() or kind.numpy().itemsize * 8 != kind.bitwidth:
         return None
-    count = (raw[0].end - raw[0].content) // kind.numpy().itemsize
+    if length != prod(proto.dims) * kind.numpy().itemsize:
+        raise ValueError(f"initializer {proto.name}: {length} bytes for {kind.name} {list(proto.dims)}")
+    count = length // kind.numpy().itemsize
     array = np.frombuffer(content, kind.numpy(), count, raw[0].content).reshape(tuple(proto.dims))
     weights[proto.name] = ir.Tensor(array, dtype=kind, name=proto.name)
     return shell

@@ -49,14 +49,15 @@ def _converted(model: "ir.Model") -> "ir.Graph":
     import onnx_ir as ir
 
     graph = model.graph
-    inputs = {value.name for value in graph.inputs}
-    weights = {name: v for name, v in graph.initializers.items() if v.const_value and v.const_value.nbytes > SMALL_BYTES}
-    tensors = {name: value.const_value for name, value in weights.items()}
-    for name, value in weights.items():
-        value.shape, value.dtype = tensors[name].shape, tensors[name].dtype
-        del graph.initializers[name]
-        value.const_value = None
-    graph.inputs.extend(value for name, value in weights.items() if name not in inputs)
+    inputs, tensors = {value.name for value in graph.inputs}, {}
+    for name, value in list(graph.initializers.items()):
+        tensor = value.const_value
+        if tensor is not None and tensor.nbytes > SMALL_BYTES:
+            value.shape, value.dtype = ir.Shape(tensor.shape.numpy()), tensor.dtype
+            del graph.initializers[name]
+            tensors[name], value.const_value = tensor, None
+            if name not in inputs:
+                graph.inputs.append(value)
     proto = ir.to_proto(model)
     proto.ir_version = max(proto.ir_version, FIRST_FREE_CONSTANTS)
     made = ir.from_proto(onnx.version_converter.convert_version(proto, INTERNAL_OPSET)).graph

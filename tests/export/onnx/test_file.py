@@ -1,7 +1,7 @@
 """ONNX files are read with distrust and written alike each time."""
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import onnx
@@ -125,13 +125,12 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     onnx.save(small(), tmp_path / "in.onnx")
     model = load_onnx(tmp_path / "in.onnx")
     out = tmp_path / "out.onnx"
-    whole: Callable[[Path, bytes], int] = Path.write_bytes
 
-    def half(path: Path, content: bytes) -> int:
-        whole(path, content[:10])
+    def half(proto: onnx.ModelProto, weights: object, file: BinaryIO) -> None:  # noqa: ARG001
+        file.write(proto.SerializeToString()[:10])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", half)
+    monkeypatch.setattr("edgewright.export.onnx.file.write_model", half)
     with pytest.raises(WriteFailed, match="No space left on device"):
         save_model(model, contract_of(model), out)
     assert not out.exists()
