@@ -15,7 +15,8 @@ ORIGINS = ("start", "train")
 class Verdict:
     """How an artifact answers against its parent and the original; `unverified` says why it could not be run here.
 
-    `diverged` says which limit it missed and where; None when it passed or could not be run.
+    `diverged` says which limit it missed and where; None when it passed or could not be run. `caution` says what the
+    answers do not prove, where something stands in for the format's own runtime.
     """
 
     vs_parent: Fidelity | None = None
@@ -23,6 +24,7 @@ class Verdict:
     runtime: str | None = None
     unverified: str | None = None
     diverged: str | None = None
+    caution: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -31,6 +33,7 @@ class Verdict:
             "runtime": self.runtime,
             "unverified": self.unverified,
             "diverged": self.diverged,
+            "caution": self.caution,
         }
 
     @classmethod

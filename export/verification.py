@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 from edgewright.data import Samples, synthetic
 from edgewright.devices.spec import Format
-from edgewright.errors import BadData
+from edgewright.errors import BadData, UnsupportedOps
 from edgewright.export.hop import Hop, Verdict
 from edgewright.export.verify import Limit, fidelity, first_bad_tensor, limit_for, shortfalls
 from edgewright.progress import Progress
 from edgewright.runtimes.artifact import Artifact
-from edgewright.runtimes.runtime import batch_of, call_inputs, pick, run_samples
+from edgewright.runtimes.runtime import ROWS, batch_of, call_inputs, pick, run_samples
 
 Outputs = dict[str, NDArray[Any]]
 PROBES = 16
@@ -43,10 +43,13 @@ class Verifier:
         if runtime is None:
             return Verdict(unverified=why)
         samples = self.samples(original.artifact)
-        answers = self._run(hop.artifact, samples)
+        try:
+            answers = self._run(hop.artifact, samples)
+        except UnsupportedOps as error:  # of a runtime: it knows fewer operators than its format has
+            return Verdict(unverified=str(error))
         vs_original = fidelity(self._run(original.artifact, samples), answers, samples)
         if parent is None or hop.artifact.spec.format is Format.TORCH:
-            return Verdict(vs_original=vs_original, runtime=runtime.name)
+            return Verdict(vs_original=vs_original, runtime=runtime.name, caution=runtime.caution or None)
         parent_runs = pick(parent.artifact.spec.format)[0] is not None
         vs_parent = fidelity(self._run(parent.artifact, samples), answers, samples) if parent_runs else None
         limit = limit_for(hop.artifact.spec.precision, parent.artifact.spec.precision)
@@ -56,7 +59,7 @@ class Verifier:
             diverged = (
                 f"{hop.name} against {parent.name}: {'; '.join(missed)}{self._where(hop, parent, limit, samples)}"
             )
-        return Verdict(vs_parent, vs_original, runtime.name, None, diverged)
+        return Verdict(vs_parent, vs_original, runtime.name, None, diverged, runtime.caution or None)
 
     def _run(self, artifact: Artifact, samples: Samples) -> Outputs:
         if artifact.digest not in self._outputs:
@@ -72,8 +75,7 @@ class Verifier:
         """The first inner tensor that is off, on the sample whose answer is worst."""
         ours, theirs = self._run(hop.artifact, samples), self._run(parent.artifact, samples)
         name = next(iter(theirs))
-        errors = np.abs(ours[name] - theirs[name]).reshape(len(ours[name]), -1).max(1)
-        worst = int(np.argmax(np.nan_to_num(errors, nan=np.inf)))
+        worst = _worst(ours, theirs, name)
         inner = []
         for artifact in (parent.artifact, hop.artifact):
             runtime, _ = pick(artifact.spec.format)
@@ -86,6 +88,16 @@ class Verifier:
         if bad is None:
             return f"; worst sample {worst}; no inner tensor of the same name is off"
         return f"; worst sample {worst}; first bad tensor {bad[0]!r} at {bad[1]:.1f} dB"
+
+
+def _worst(ours: Outputs, theirs: Outputs, name: str) -> int:
+    """The sample with the largest error; of rows that are counted, the first with another number of them."""
+    if f"{name}{ROWS}" in ours and f"{name}{ROWS}" in theirs:
+        return int(np.argmax(ours[f"{name}{ROWS}"] != theirs[f"{name}{ROWS}"]))
+    if ours[name].shape != theirs[name].shape:
+        return 0
+    errors = np.abs(ours[name] - theirs[name]).reshape(len(ours[name]), -1).max(1)
+    return int(np.argmax(np.nan_to_num(errors, nan=np.inf)))
 
 
 def _probes(original: Artifact) -> Samples:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from edgewright.data import Samples
 from edgewright.devices.spec import Precision
 from edgewright.errors import BadData
+from edgewright.export.matching import matched, rows_agreement
+from edgewright.runtimes.runtime import ROWS
 
 Outputs = Mapping[str, NDArray[Any]]
 
@@ -48,7 +50,9 @@ class Fidelity:
 
     `snr_db` is 10 log10(Σ reference² / Σ (candidate - reference)²) of the worst output, infinity when all are equal.
     `top1_agreement` and `accuracy` are fractions for a first output that looks like class scores [n, classes], else
-    None. `synthetic`: random probes, not data.
+    None. `synthetic`: random probes, not data. `rows_agreement`: the share of rows that both count, where an output has
+    as many as there are (boxes found); `rows_differ`: a sentence for each sample of which one has more than the other.
+    The other figures leave these out.
     """
 
     samples: int
@@ -57,6 +61,8 @@ class Fidelity:
     top1_agreement: float | None
     accuracy: float | None
     synthetic: bool
+    rows_agreement: float | None = None
+    rows_differ: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """What JSON has no number for (infinity of either sign, NaN) stands as text."""
@@ -65,24 +71,30 @@ class Fidelity:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "Fidelity":
-        return cls(**{**raw, "snr_db": float(raw["snr_db"]), "max_abs": float(raw["max_abs"])})
+        figures = {name: float(raw[name]) for name in ("snr_db", "max_abs")}
+        return cls(**{**raw, **figures, "rows_differ": tuple(raw.get("rows_differ", ()))})
 
 
 def fidelity(reference: Outputs, candidate: Outputs, samples: Samples) -> Fidelity:
     """Compare outputs for the same samples. Raises BadData when names or shapes differ."""
+    counted = {name.removesuffix(ROWS) for name in (*reference, *candidate) if name.endswith(ROWS)}
+    agreement = rows_agreement(reference, candidate)
+    reference, candidate, rows_differ = matched(reference, candidate)
     _check(reference, candidate)
     truth = {name: np.asarray(array, np.float64) for name, array in reference.items()}
     answer = {name: np.asarray(candidate[name], np.float64) for name in truth}
     scores = next(iter(truth))
-    ranked = truth[scores].ndim == 2 and truth[scores].shape[1] > 1
+    ranked = truth[scores].ndim == 2 and truth[scores].shape[1] > 1 and scores not in counted
     top = answer[scores].argmax(1) if ranked else None
     return Fidelity(
         samples=len(samples),
-        max_abs=max(float(np.max(np.abs(answer[name] - truth[name]))) for name in truth),
+        max_abs=max(float(np.max(np.abs(answer[name] - truth[name]), initial=0)) for name in truth),
         snr_db=min(snr_db(truth[name], answer[name]) for name in truth),
         top1_agreement=None if top is None else float(np.mean(top == truth[scores].argmax(1))),
         accuracy=None if top is None or samples.labels is None else float(np.mean(top == samples.labels)),
         synthetic=samples.origin == "synthetic",
+        rows_agreement=agreement,
+        rows_differ=rows_differ,
     )
 
 
@@ -114,6 +126,9 @@ def shortfalls(measured: Fidelity, limit: Limit) -> list[str]:
         flips = round((1 - measured.top1_agreement) * measured.samples)
         if flips > max(1.0, (1 - limit.top1_agreement) * measured.samples):
             missed.append(f"top-1 agreement {measured.top1_agreement:.2%} is below {limit.top1_agreement:.1%}")
+    if measured.rows_agreement is not None and measured.rows_agreement < limit.top1_agreement:
+        share = f"{measured.rows_agreement:.2%} of the rows is below {limit.top1_agreement:.1%}"
+        missed.append(f"agreement on {share}: {measured.rows_differ[0]}")
     return missed
 
 

@@ -125,3 +125,8 @@ def test_synthetic_probes_are_seeded_and_say_so():
     one, two = synthetic(shapes, 4), synthetic(shapes, 4)
     assert one.origin == "synthetic" and one.inputs["n"].dtype == np.int64
     assert np.array_equal(one.inputs["x"], two.inputs["x"]) and one.inputs["x"].shape == (4, 3)
+
+
+def test_probes_of_absurd_inputs_are_refused():
+    with pytest.raises(BadData, match=r"input .x. of shape .* is too large for probes"):
+        synthetic({"x": ((1, 1 << 40), "float32")}, 4)

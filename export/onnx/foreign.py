@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from edgewright.export.onnx.file import contract_of, load_onnx, save_model
+from edgewright.export.onnx.file import contract_of, forget_weights, load_onnx, save_model
 from edgewright.export.onnx.opening import simplify_open
 from edgewright.export.onnx.passes.batch import InputShape, fix_lengths
 from edgewright.export.onnx.preprocess import preprocess_onnx
@@ -27,6 +27,7 @@ def import_onnx(path: Path, out: Path, shapes: Mapping[str, InputShape] = AS_GIV
     opened = {name: shape for name, shape in shapes.items() if shape.open_axes}
     model, counts = simplify_open(model, opened) if opened else simplify(model)
     save_model(model, contract_of(model), out)
+    forget_weights(model)
     return {"imported_opset": imported_opset, "batch_fixed_to_1": fixed, "passes": counts, "nodes": len(model.graph)}
 
 

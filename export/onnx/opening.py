@@ -35,11 +35,12 @@ and by an amount that tells which open axis a length comes from."""
 
 @dataclass(frozen=True)
 class Trial:
-    """Two lengths to try for all open axes that begin with the same one."""
+    """Two lengths to try for all open axes that begin with the same one; what to do where they do not serve."""
 
     begin: int
     first: int
     second: int
+    advice: str = ADVICE
 
 
 def trials_of(shapes: Mapping[str, InputShape]) -> dict[int, Trial]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from edgewright.errors import Error
 from edgewright.export.tflite.kernels import KERNELS, version_of
 from edgewright.export.tflite.micro_kernels import BYTES, lacks, narrowed, narrowed_options, without_bias_scales
+from edgewright.export.tflite.sharing import overwritten
 from edgewright.export.tflite.tensor import Quantization, Tensor
 
 HALF_FROM_ELEMENTS = 64
@@ -150,16 +152,16 @@ class Builder:
         made = self.tensor(name, tensor.shape, tensor.dtype, tensor.quantization)
         if tensor.data is None:
             return self.reshape(tensor, tensor.shape, made)
-        length = tensor.data.size
-        flat = self.constant(tensor.data.reshape(-1), f"{tensor.name}/flat", tensor.quantization)
-        begin, size = (
-            self.constant(np.array([n], np.int32), f"{name}/{what}") for what, n in (("begin", 0), ("size", length))
-        )
+        return self._cut_out(self.constant(tensor.data.reshape(-1), f"{tensor.name}/flat", tensor.quantization), made)
+
+    def _cut_out(self, flat: Tensor, made: Tensor) -> Tensor:
+        """Fill `made` by a SLICE with all of `flat`, which has one axis: memory of its own in every runtime."""
+        begin, size = (self.constant(np.array([n], np.int32), f"{made.name}/{n}") for n in (0, flat.shape[0]))
         cut = (
-            made if len(tensor.shape) == 1 else self.tensor(f"{name}/cut", (length,), tensor.dtype, tensor.quantization)
+            made if len(made.shape) == 1 else self.tensor(f"{made.name}/cut", flat.shape, made.dtype, made.quantization)
         )
         self.emit("SLICE", [flat, begin, size], [cut])
-        return made if cut is made else self.reshape(cut, tensor.shape, made)
+        return made if cut is made else self.reshape(cut, made.shape, made)
 
     def inner(self) -> "Builder":
         """A builder for a subgraph, of the same kind."""
@@ -183,7 +185,18 @@ class Builder:
             if not needed.isdisjoint(op.outputs):
                 kept.append(op)
                 needed.update(tensor for tensor in op.inputs if tensor is not None)
-        return kept[::-1]
+        kept.reverse()
+        doomed = set() if self.micro else overwritten(kept, outputs)
+        return [part for op in kept for part in (self._copied(op) if op in doomed else (op,))]
+
+    def _copied(self, reshape: Op) -> Sequence[Op]:
+        """A RESHAPE that does not share the memory of its operand."""
+        [made], source, writer = reshape.outputs, reshape.inputs[0], self.inner()
+        assert source is not None
+        writer._cut_out(
+            writer.reshape(source, (prod(source.shape),), self._like(source, (prod(source.shape),), "flat")), made
+        )
+        return writer.ops
 
     def _like(self, tensor: Tensor, shape: tuple[int, ...], suffix: str) -> Tensor:
         return self.tensor(f"{tensor.name}/{suffix}", shape, tensor.dtype, tensor.quantization)

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgewright.errors import BadInput, BadModel, Error, WriteFailed, nearest
+from edgewright.export.onnx.counted import counted_names, counting_nodes
 from edgewright.export.onnx.decompose import EXPANSIONS, decompose
-from edgewright.export.onnx.file import contract_of, own_weights
+from edgewright.export.onnx.file import contract_of, reopen
 from edgewright.export.onnx.passes.control_flow import fold_control_flow
 from edgewright.export.onnx.passes.group_norm import fuse_group_norm
+from edgewright.export.onnx.passes.widening import widen_scans
 from edgewright.export.onnx.quantize.ends import IoType, check_io, set_io
 from edgewright.export.onnx.quantize.factors import EQUALIZED_KEY
 from edgewright.export.onnx.quantize.recode import recode
@@ -19,11 +21,14 @@ from edgewright.export.steps import Job, Notes, step
 from edgewright.export.tflite.activations import fuse_activations
 from edgewright.export.tflite.builder import Builder, Op, Subgraph
 from edgewright.export.tflite.captures import pass_captured_values
+from edgewright.export.tflite.counted import with_counts
 from edgewright.export.tflite.dynamic import at_trial_lengths, for_any_length
 from edgewright.export.tflite.flatbuffer import check_size, constant_bytes, min_runtime_version, serialize
 from edgewright.export.tflite.layout import LAST, ORIGINAL, Form, Layout
+from edgewright.export.tflite.linear import fold_affine, fuse_biases
 from edgewright.export.tflite.lower import GraphLowering
 from edgewright.export.tflite.metadata import Metadata, attach, describe
+from edgewright.export.tflite.projections import fold_factors, part_projections
 from edgewright.export.tflite.quantization import Int8, fold_quantization
 from edgewright.export.tflite.rules import TFLITE
 from edgewright.export.tflite.tensor import Tensor
@@ -113,8 +118,12 @@ def tflite_int8_weights(source: Artifact, out: Path, job: Job, options: TfliteOp
 
 @step(source="onnx:int8-weights", target="tflite:int8-dynamic", needs=NEEDS, cost=0.1, options=TfliteOptions)
 def tflite_int8_dynamic(source: Artifact, out: Path, job: Job, options: TfliteOptions) -> Notes:  # noqa: ARG001
-    """The ONNX file's int8 weights, multiplied as they are: kernels quantize their float inputs at run time."""
-    return write(out, convert(load(source.path), layout=options.layout, metadata=options.metadata, dynamic=True))
+    """The ONNX file's int8 weights, multiplied as they are: kernels quantize their float inputs at run time.
+
+    Weights that it leaves in float (depthwise ones) are stored as float16.
+    """
+    model = load(source.path)
+    return write(out, convert(model, layout=options.layout, metadata=options.metadata, half=True, dynamic=True))
 
 
 def convert(
@@ -144,12 +153,12 @@ def convert(
 
     if micro:
         contract = contract.closed()
-    model, *longer = at_trial_lengths(model, contract)
+    (model, *longer), trials = (with_counts if counting_nodes(model.graph) else at_trial_lengths)(model, contract)
     builder = Builder(half=half, dynamic=dynamic, micro=micro)
     main, int8 = _main(model, contract, builder, spelled_out)
     for other in longer:
         again = Builder(half=half, dynamic=dynamic, micro=micro)
-        main = for_any_length(main, _main(other, contract, again, spelled_out)[0], contract)
+        main = for_any_length(main, _main(other, contract, again, spelled_out)[0], trials)
     carried = {CONTRACT_KEY: contract.to_json().encode()}
     if EQUALIZED_KEY in model.metadata_props and not micro:
         carried[EQUALIZED_KEY] = model.metadata_props[EQUALIZED_KEY].encode()
@@ -173,15 +182,26 @@ def _main(
 
     fuse_group_norm(model)
     decompose(model, takes)
-    if fold_control_flow(model):
+    fixed = not builder.micro and contract == contract.closed()  # how many steps are left over hangs on the length
+    if fold_control_flow(model) + (widen_scans(model) if fixed else 0):
+        fold_control_flow(model)
         decompose(model, takes)
     TFLITE.check_coverage(model.graph.all_nodes(), REASONS)
+    if unknown := _unknown(model.graph):
+        raise BadModel(
+            f"spelled out in simpler operators, {', '.join(unknown[:5])} got no shape: element types that do not match "
+            "may be the cause; export the model in float32"
+        )
     pass_captured_values(model.graph)
     activations: dict[ir.Node, str] = {}
     int8 = Int8()
     for graph in (model.graph, *model.graph.subgraphs()):
         activations.update(fuse_activations(graph))
         int8.add(fold_quantization(graph))
+        fuse_biases(graph, activations, int8.nodes)
+        fold_affine(graph, int8.nodes)
+        part_projections(graph, int8.nodes)
+        fold_factors(graph, {*int8.nodes, *activations})
     ends = _ends(model.graph, contract)
     lowering = GraphLowering(builder, Layout(model.graph, TFLITE.rules(), ends), int8, activations)
     return _lower(lowering, builder, model.graph, ends), int8
@@ -212,11 +232,7 @@ def _weight_bytes(graph: "ir.Graph", half: bool) -> int:
 
 def load(path: Path) -> "ir.Model":
     """The ONNX file, its external data left where it is."""
-    import onnx_ir as ir
-
-    model = ir.load(path)
-    own_weights(model)
-    return model
+    return reopen(path)
 
 
 def write(out: Path, converted: Converted) -> Notes:
@@ -237,10 +253,11 @@ def _complete(model: "ir.Model") -> None:
 
     if any(node.op_type == "Constant" for node in model.graph.all_nodes()):
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    if _unknown(model.graph):
+    counted = counted_names(model.graph)
+    if not counted.issuperset(_unknown(model.graph)):
         passes.ShapeInferencePass()(model)
         fold_control_flow(model)
-    if unknown := _unknown(model.graph):
+    if unknown := [name for name in _unknown(model.graph) if name not in counted]:
         raise BadModel(
             f"TFLite needs fixed shapes; unknown for {', '.join(unknown[:5])}{' …' if len(unknown) > 5 else ''}. "
             "Convert from the simplified ONNX file, with its dynamic axes fixed; a Loop whose steps differ in shape "

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.errors import UnsupportedOps
-from edgewright.export.onnx.opening import ADVICE, Trial, lengths_at, trials_of
+from edgewright.export.onnx.opening import Trial, lengths_at, trials_of
 from edgewright.export.onnx.passes.batch import InputShape, set_lengths
 from edgewright.export.onnx.passes.shapes import infer_shapes
 from edgewright.export.tflite.builder import Op, Subgraph
+from edgewright.export.tflite.kernels import version_of
 from edgewright.export.tflite.lengths import Lengths
 from edgewright.export.tflite.tensor import Tensor
 from edgewright.runtimes.contract import Contract
@@ -26,18 +27,19 @@ if TYPE_CHECKING:
 WINDOW_AXES = {"strideH": 1, "strideW": 2}
 
 
-def at_trial_lengths(model: "ir.Model", contract: Contract) -> "tuple[ir.Model, ...]":
-    """Two copies of a model, with open axes that are longer than those to begin with; itself where none is open."""
+def at_trial_lengths(model: "ir.Model", contract: Contract) -> "tuple[tuple[ir.Model, ...], tuple[Trial, ...]]":
+    """Two copies of a model, with open axes that are longer than those to begin with, and how long they are; itself
+    where none is open."""
     import onnx_ir as ir
 
     if not any(info.open_axes for info in contract.inputs):
-        return (model,)
+        return (model,), ()
     proto, shapes = ir.to_proto(model), _open_shapes(contract)
     copies = ir.from_proto(proto), ir.from_proto(proto)
     for copy, second in zip(copies, (False, True), strict=True):
         set_lengths(copy, lengths_at(shapes, second))
         infer_shapes(copy)
-    return copies
+    return copies, tuple(trials_of(shapes).values())
 
 
 def _open_shapes(contract: Contract) -> dict[str, InputShape]:
@@ -48,16 +50,14 @@ def _open_shapes(contract: Contract) -> dict[str, InputShape]:
     }
 
 
-def for_any_length(first: Subgraph, second: Subgraph, contract: Contract) -> Subgraph:
+def for_any_length(first: Subgraph, second: Subgraph, trials: tuple[Trial, ...]) -> Subgraph:
     """What both say, for any length. Raises UnsupportedOps naming each operator that an open length is baked into."""
-    return _merged(first, second, tuple(trials_of(_open_shapes(contract)).values()))
-
-
-def _merged(first: Subgraph, second: Subgraph, trials: tuple[Trial, ...]) -> Subgraph:
     if [op.code for op in first.ops] != [op.code for op in second.ops]:
         pairs = zip(first.ops, second.ops, strict=False)
         odd = next((a for a, b in pairs if a.code != b.code), first.ops[-1])
-        raise UnsupportedOps("tflite", {odd.code: (f"another length needs other operators; {ADVICE}", [_name(odd)])})
+        raise UnsupportedOps(
+            "tflite", {odd.code: (f"another length needs other operators; {trials[0].advice}", [_name(odd)])}
+        )
     merger = _Merger(trials)
     inputs = [merger.tensor(a, b) for a, b in zip(first.inputs, second.inputs, strict=True)]
     merger.lengths = Lengths(list(zip(first.inputs, second.inputs, inputs, strict=True)))
@@ -79,23 +79,24 @@ class _Merger:
 
     def ops(self, a: Op, b: Op) -> list[Op]:
         """The operator for any length, behind those that compute lengths for it."""
+        a, b = _clamped(a, b)
         reason = _why_not(a, b)
         pairs = [] if reason else list(zip(a.inputs, b.inputs, strict=True))
-        given = [None if x is None or y is None else self._operand(a, k, x, y) for k, (x, y) in enumerate(pairs)]
+        given = [None if x is None or y is None else self._operand(a, b, k, x, y) for k, (x, y) in enumerate(pairs)]
         if baked := [x.name for (x, _), tensor in zip(pairs, given, strict=True) if x is not None and tensor is None]:
             reason = f"an open length is baked into its constant {', '.join(baked)}"
         if reason is not None:
-            first, names = self.refused.get(a.code, (f"{reason}; {ADVICE}", []))
+            first, names = self.refused.get(a.code, (f"{reason}; {self._trials[0].advice}", []))
             self.refused[a.code] = first, [*names, _name(a)]
             return []
         made = tuple(self.tensor(x, y) for x, y in zip(a.outputs, b.outputs, strict=True))
         before = self.lengths.taken()
         return [*before, replace(a, inputs=tuple(given), outputs=made, options=_options(a, b, self._trials))]
 
-    def _operand(self, op: Op, index: int, x: Tensor, y: Tensor) -> Tensor | None:
+    def _operand(self, a: Op, b: Op, index: int, x: Tensor, y: Tensor) -> Tensor | None:
         if x in self._made or x.data is None:
             return self.tensor(x, y)
-        data = _for_any(op, index, x, y)
+        data = _for_any(a, b, index, x, y)
         if data is x.data:
             return self.tensor(x, y)
         if data is not None:  # for this operator only
@@ -115,6 +116,8 @@ class _Merger:
 
 def _begin(first: int, second: int, trials: tuple[Trial, ...]) -> int:
     """The length that an axis has to begin with, if it grows by whole numbers; else 1, which the runtime corrects."""
+    if first == second:
+        return first
     for trial in trials:
         grows, rest = divmod(second - first, trial.second - trial.first)
         if rest == 0:
@@ -144,7 +147,7 @@ def _why_not_padded(a: Op, b: Op) -> str | None:
     return None
 
 
-def _for_any(op: Op, index: int, x: Tensor, y: Tensor) -> NDArray[Any] | None:
+def _for_any(op: Op, other: Op, index: int, x: Tensor, y: Tensor) -> NDArray[Any] | None:
     """The constant operand that serves for both lengths; None where there is none."""
     a, b = x.data, y.data
     assert a is not None and b is not None
@@ -155,18 +158,37 @@ def _for_any(op: Op, index: int, x: Tensor, y: Tensor) -> NDArray[Any] | None:
     varies = a != b
     if (op.code, index) in (("RESHAPE", 1), ("SPLIT_V", 1)) and varies.sum() == 1:
         return np.where(varies, np.int32(-1), a)
-    if (op.code, index) == ("SLICE", 2) and (_reach(op)[varies] == _lengths(op)[varies]).all():
+    if (op.code, index) == ("SLICE", 2) and all(_goes_to_end(each)[varies].all() for each in (op, other)):
         return np.where(varies, np.int32(-1), a)  # to the end, wherever it is
     if (op.code, index) == ("STRIDED_SLICE", 2) and _masks(op, varies):
         return a
     return None
 
 
-def _reach(op: Op) -> NDArray[Any]:
-    """Where a SLICE ends."""
+def _clamped(a: Op, b: Op) -> tuple[Op, Op]:
+    """x[:100] is the whole of a short axis and a part of a long one: a STRIDED_SLICE, which stops at the border."""
+    if (a.code, b.code) != ("SLICE", "SLICE") or not all(_is_constant(x) for op in (a, b) for x in op.inputs[1:]):
+        return a, b
+    stops = _goes_to_end(a) & ~_goes_to_end(b)
+    x, begin, size = b.inputs
+    assert x is not None and begin is not None and begin.data is not None and size is not None and size.data is not None
+    if not stops.any():
+        return a, b
+    ends = np.where(stops, begin.data + size.data, 0).astype(np.int32)
+    bounds = [begin, replace(begin, data=ends), replace(begin, data=np.ones_like(ends))]
+    options = {"endMask": sum(1 << int(axis) for axis in np.flatnonzero(~stops))}
+    version = version_of("STRIDED_SLICE", [x, *bounds], b.outputs[0], options)
+    return (
+        Op("STRIDED_SLICE", version, (a.inputs[0], *bounds), a.outputs, options),
+        Op("STRIDED_SLICE", version, (x, *bounds), b.outputs, options),
+    )
+
+
+def _goes_to_end(op: Op) -> NDArray[np.bool_]:
+    """Along which axes a SLICE goes to the end of what it cuts."""
     begin, size = op.inputs[1], op.inputs[2]
     assert begin is not None and begin.data is not None and size is not None and size.data is not None
-    return np.asarray(begin.data + size.data)
+    return np.asarray(begin.data + size.data == _lengths(op))
 
 
 def _lengths(op: Op) -> NDArray[Any]:
@@ -184,7 +206,7 @@ def _masks(op: Op, varies: NDArray[Any]) -> bool:
 def _options(a: Op, b: Op, trials: tuple[Trial, ...]) -> Mapping[str, Any]:
     """With subgraphs for any length, and masks where a STRIDED_SLICE goes to the end."""
     merged: dict[str, Any] = {
-        name: _merged(option, b.options[name], trials) if isinstance(option, Subgraph) else option
+        name: for_any_length(option, b.options[name], trials) if isinstance(option, Subgraph) else option
         for name, option in a.options.items()
     }
     if a.code == "STRIDED_SLICE":

@@ -21,6 +21,7 @@ ALIGNMENT = 16  # `force_align: 16` of Buffer.data in the schema, which the gene
 RUNTIME_VERSION_BYTES = 16  # a fixed field: TFLite's tools rewrite it in place
 HEAD_BYTES = 64  # buffers that begin alike are compared to the end
 SIGNATURE = "serving_default"
+SHARED_BYTES = 2**18
 
 
 def serialize(
@@ -100,7 +101,9 @@ def _subgraph(
     index = _positions(one)
     packed = schema.SubGraphT()
     packed.name = one.name
-    packed.tensors = [_tensor(tensor, name, buffers) for tensor, name in zip(index, _names(list(index), ends))]
+    first = {place: tensor for tensor, place in reversed(index.items())}
+    tensors = [first[place] for place in sorted(first)]
+    packed.tensors = [_tensor(tensor, name, buffers) for tensor, name in zip(tensors, _names(tensors, ends))]
     packed.operators = [_operator(op, index, codes, subgraphs) for op in one.ops]
     packed.inputs = [index[tensor] for tensor in one.inputs]
     packed.outputs = [index[tensor] for tensor in one.outputs]
@@ -132,11 +135,25 @@ def min_runtime_version(ops: Sequence[Op]) -> str:
 
 
 def _positions(one: Subgraph) -> dict[Tensor, int]:
-    """The place of each tensor of a subgraph: its ends first, then in the order of the operators."""
-    ordered = dict.fromkeys((*one.inputs, *one.outputs))
+    """The place of each tensor of a subgraph: its ends first, then in the order of the operators. Equal small constants
+    share one: the steps of an unrolled loop, say."""
+    ends = dict.fromkeys((*one.inputs, *one.outputs))
+    ordered = dict(ends)
     for op in one.ops:
         ordered.update(dict.fromkeys(tensor for tensor in (*op.inputs, *op.outputs) if tensor is not None))
-    return {tensor: number for number, tensor in enumerate(ordered)}
+    places: dict[object, int] = {}
+    return {
+        tensor: places.setdefault(tensor if tensor in ends else _content(tensor), len(places)) for tensor in ordered
+    }
+
+
+def _content(tensor: Tensor) -> object:
+    """What makes two constants equal; the tensor itself where it is computed or large."""
+    if tensor.data is None or tensor.data.nbytes > SHARED_BYTES:
+        return tensor
+    grid = tensor.quantization
+    scales = None if grid is None else (grid.scale.tobytes(), grid.zero_point.tobytes(), grid.axis)
+    return tensor.shape, tensor.dtype, tensor.data.tobytes(), scales
 
 
 def _names(tensors: Sequence[Tensor], ends: Mapping[Tensor, str]) -> list[str]:
@@ -194,7 +211,7 @@ class _PackedBuffer:
         if self._content is not None:
             builder.StartVector(1, self._content.nbytes, ALIGNMENT)
             builder.head = builder.Head() - self._content.nbytes
-            place = np.ndarray(self._content.shape, self._content.dtype, builder.Bytes, builder.head)
+            place: NDArray[Any] = np.ndarray(self._content.shape, self._content.dtype, builder.Bytes, builder.head)
             place[...] = self._content  # a transposed view is laid out here, without a copy between
             vector = builder.EndVector()
         schema.BufferStart(builder)

@@ -48,6 +48,7 @@ KERNELS: Mapping[str, Kernel] = {
     "ARG_MIN": Kernel("ArgMinOptions", 2, ("1.9.0", "1.14.0", "2.9.0")),
     "TOPK_V2": Kernel("TopKV2Options", 2, ("1.7.0", "1.14.0")),
     "ONE_HOT": Kernel("OneHotOptions", 1, ("1.11.0",)),
+    "NON_MAX_SUPPRESSION_V4": Kernel("NonMaxSuppressionV4Options", 1, ("2.1.0",)),
     # activations
     "RELU": Kernel(None, 2, ("1.5.0", "2.1.0")),
     "RELU6": Kernel(None, 2, ("1.5.0", "1.14.0")),

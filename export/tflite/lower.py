@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from edgewright.errors import Error, UnsupportedOps
 from edgewright.export.lowering import attributes
 from edgewright.export.tflite.builder import Builder

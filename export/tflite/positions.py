@@ -21,8 +21,21 @@ def from_start(b: NodeBuilder, indices: Tensor, lengths: int | Sequence[int]) ->
     if len(indices.shape) > BROADCAST_RANK:
         narrow = b.reshape(narrow, (prod(indices.shape[:-1]), indices.shape[-1]))
     limit = b.constant(bound, f"{b.y.name}/length")
-    wrapped = b.emit("FLOOR_MOD", [narrow, limit], to=b.temp("from_start", narrow))
+    if b.micro:
+        wrapped = _raised(b, narrow, limit)
+    else:
+        wrapped = b.emit("FLOOR_MOD", [narrow, limit], to=b.temp("from_start", narrow))
     return b.reshape(wrapped, indices.shape)
+
+
+def _raised(b: NodeBuilder, indices: Tensor, lengths: Tensor) -> Tensor:
+    """indices + lengths · (indices < 0): tflite-micro's FLOOR_MOD and SELECT_V2 take no int32."""
+    zero, plain = b.scalar(0, indices, "zero"), {"fusedActivationFunction": "NONE"}
+    negative = b.emit("LESS", [indices, zero], to=b.temp("negative", indices, dtype=np.bool_))
+    kinds = {"inDataType": "BOOL", "outDataType": "INT32"}
+    times = b.emit("CAST", [negative], kinds, to=b.temp("times", indices))
+    raise_by = b.emit("MUL", [times, lengths], plain, to=b.temp("raise_by", indices))
+    return b.emit("ADD", [indices, raise_by], plain, to=b.temp("from_start", indices))
 
 
 def to_int32(b: NodeBuilder, x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.errors import BadData, MissingExtra
+
+MOST_PROBE_ELEMENTS = 1 << 30
 
 PARTS = ("train", "calibration", "validation", "test")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
@@ -106,11 +109,16 @@ def load_samples(source: str, *, shape: tuple[int | None, ...] | None = None, in
 
 
 def synthetic(shapes: Mapping[str, tuple[tuple[int | None, ...], str]], count: int = 16, seed: int = 0) -> Samples:
-    """Seeded standard-normal probes for inputs of (shape, dtype), labelled synthetic; integers are drawn below 100."""
+    """Seeded standard-normal probes for inputs of (shape, dtype), labelled synthetic; integers are drawn below 100.
+
+    Raises BadData for inputs that no machine holds.
+    """
     generator = np.random.default_rng(seed)
     inputs: dict[str, NDArray[Any]] = {}
     for name, (shape, dtype) in shapes.items():
         full = (count, *(n or 1 for n in shape[1:]))
+        if prod(full) > MOST_PROBE_ELEMENTS:
+            raise BadData(f"input {name!r} of shape {shape} is too large for probes; give samples, or a smaller shape")
         if np.issubdtype(np.dtype(dtype), np.floating):
             inputs[name] = generator.standard_normal(full).astype(dtype)
         else:

@@ -24,10 +24,17 @@ def unify_activations(model: "ir.Model") -> int:
         rules.successive_clip_relu_rule,
         rules.successive_relu_clip_rule,
     ]
-    count = RewriteRuleSet([*clips, *relus]).apply_to_model(model)
+    odd = any(_has_no_bound(node) for node in nodes_of(model, "Max", "Min"))  # the rules for clips fail on these
+    count = RewriteRuleSet(relus if odd else [*clips, *relus]).apply_to_model(model)
     count += rules.fuse_hardswish_rules().apply_to_model(model)
     count += sum(_bounded(node) for node in nodes_of(model, "Max", "Min"))
     return count + sum(_open_clip(node) for node in nodes_of(model, "Clip"))
+
+
+def _has_no_bound(node: "ir.Node") -> bool:
+    """One operand alone, or a constant of no elements."""
+    constants = [value.const_value for value in node.inputs if value is not None]
+    return len(constants) == 1 or any(each is not None and each.size == 0 for each in constants)
 
 
 def _bounded(node: "ir.Node") -> bool:

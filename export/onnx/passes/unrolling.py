@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 
-class _Writer:
+class Writer:
     """New nodes before the one that they replace, under names of their own."""
 
     def __init__(self, node: "ir.Node") -> None:
@@ -64,8 +64,8 @@ class _Writer:
 
 def take_branch(node: "ir.Node", branch: "ir.Graph") -> None:
     """If(c) → the nodes of one branch."""
-    write = _Writer(node)
-    _finish(node, write, write.inline(branch, []))
+    write = Writer(node)
+    finish(node, write, write.inline(branch, []))
 
 
 def unroll(node: "ir.Node", body: "ir.Graph", trips: int) -> None:
@@ -73,7 +73,7 @@ def unroll(node: "ir.Node", body: "ir.Graph", trips: int) -> None:
     (_unroll_scan if node.op_type == "Scan" else _unroll_loop)(node, body, trips)
 
 
-def _finish(node: "ir.Node", write: _Writer, results: "Sequence[ir.Value]") -> None:
+def finish(node: "ir.Node", write: Writer, results: "Sequence[ir.Value]") -> None:
     """The results take the place of what the node gave."""
     import onnx_ir as ir
 
@@ -90,7 +90,7 @@ def _finish(node: "ir.Node", write: _Writer, results: "Sequence[ir.Value]") -> N
 
 
 def _unroll_loop(node: "ir.Node", body: "ir.Graph", trips: int) -> None:
-    write = _Writer(node)
+    write = Writer(node)
     states = [value for value in node.inputs[2:] if value is not None]
     keep = write.constant(np.ones(shape_of(body.inputs[1]) or (), np.bool_))
     rows: list[list[ir.Value]] = []
@@ -100,11 +100,11 @@ def _unroll_loop(node: "ir.Node", body: "ir.Graph", trips: int) -> None:
         states, made = results[: len(states)], results[len(states) :]
         rows.append(made)
     stacked = [_stack(write, column, 0) for column in zip(*rows)]
-    _finish(node, write, [*states, *stacked])
+    finish(node, write, [*states, *stacked])
 
 
 def _unroll_scan(node: "ir.Node", body: "ir.Graph", trips: int) -> None:
-    write = _Writer(node)
+    write = Writer(node)
     count = node.attributes["num_scan_inputs"].as_int()
     values = [value for value in node.inputs if value is not None]
     states, sequences = values[:-count], values[-count:]
@@ -121,10 +121,10 @@ def _unroll_scan(node: "ir.Node", body: "ir.Graph", trips: int) -> None:
     stacked = [
         _stack(write, column[::-1] if back else column, axis) for column, axis, back in zip(columns, axes, backwards)
     ]
-    _finish(node, write, [*states, *stacked])
+    finish(node, write, [*states, *stacked])
 
 
-def _rows(write: _Writer, sequence: "ir.Value", axis: int, trips: int) -> "list[ir.Value]":
+def _rows(write: Writer, sequence: "ir.Value", axis: int, trips: int) -> "list[ir.Value]":
     import onnx_ir as ir
 
     parts = [sequence]
@@ -136,7 +136,7 @@ def _rows(write: _Writer, sequence: "ir.Value", axis: int, trips: int) -> "list[
     return [write("Squeeze", [part, where]) for part in parts]
 
 
-def _stack(write: _Writer, rows: "Sequence[ir.Value]", axis: int) -> "ir.Value":
+def _stack(write: Writer, rows: "Sequence[ir.Value]", axis: int) -> "ir.Value":
     where = write.constant(np.array([axis], np.int64))
     apart = [write("Unsqueeze", [row, where]) for row in rows]
     return apart[0] if len(apart) == 1 else write("Concat", apart, axis=axis)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgewright.export.onnx.counted import followers
 from edgewright.export.onnx.graph import constant, nodes_of
 from edgewright.export.onnx.passes.scaling import fold_scaling
 from edgewright.export.onnx.passes.splits import slice_splits
@@ -60,6 +61,9 @@ class Plan:
         return [{"op": node.op_type, "node": node.name or "", "why": why} for node, why in self.reasons.items()]
 
 
+FEW_ROWS = "it works on few rows, which are counted when the model runs"
+
+
 def plan_int8(model: "ir.Model", keep_float: Mapping[str, str] = MappingProxyType({})) -> Plan:
     """Decide for every operator on float tensors. A Concat input on a fixed grid gets an Identity to leave it by.
 
@@ -68,6 +72,7 @@ def plan_int8(model: "ir.Model", keep_float: Mapping[str, str] = MappingProxyTyp
     slice_splits(model)
     fold_scaling(model, keep_float)
     candidates = [node for node in nodes_of(model) if _is_float(node)]
+    keep_float = dict.fromkeys((str(node.name) for node in followers(model.graph)), FEW_ROWS) | dict(keep_float)
     reasons = {node: why for node in candidates if (why := keep_float.get(str(node.name)) or _obstacle(node))}
     _free_concat_inputs(model, reasons)
     int8 = [node for node in nodes_of(model) if _is_float(node) and node not in reasons]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.data import Samples
+from edgewright.export.onnx.counted import before_counting
 from edgewright.export.onnx.quantize.calibrate import batches, open_session
 from edgewright.export.onnx.quantize.plan import Plan, plan_int8
 from edgewright.export.onnx.quantize.qdq import Masters, Ranges, insert_qdq
@@ -64,6 +65,7 @@ def quantized_copy(
 
 def answers(model: "ir.Model", contract: Contract, samples: Samples) -> list[NDArray[Any]]:
     """Every output over the samples, by the graph as written: on x86 onnxruntime's fused int8 kernels may saturate."""
+    model, contract = before_counting(model, contract)
     session = open_session(model, optimize=False)
     inputs, outputs = ([info.name for info in infos] for infos in (contract.inputs, contract.outputs))
     pieces: list[dict[str, NDArray[Any]]] = []

@@ -38,7 +38,8 @@ def gemm(
     channels = b.y.shape[-1]
     if c is None or (c.data is not None and c.data.size in (1, channels) and c.shape[:-1] in ((), (1,))):
         scaled = _scaled(b, c, beta, channels)
-        return _fully_connected(b, a, _scaled_weights(b, w, alpha), bool(transB), scaled, False, b.y, b.activation)
+        keep = len(a.shape) > 2
+        return _fully_connected(b, a, _scaled_weights(b, w, alpha), bool(transB), scaled, keep, b.y, b.activation)
     product = b.temp("product", b.y)
     _fully_connected(b, a, w, bool(transB), None, False, product, "NONE")
     return _scale_and_add(b, product, alpha, c, beta)

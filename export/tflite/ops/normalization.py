@@ -89,7 +89,7 @@ def _by_groups(b: NodeBuilder, x: Tensor, scale: Tensor, shift: Tensor, groups: 
     affine = [
         (code, b.reshape(parameter, spread))
         for code, parameter, neutral in (("MUL", scale, 1), ("ADD", shift, 0))
-        if parameter.data is None or np.any(parameter.data != neutral)
+        if _acts(parameter, neutral)
     ]
     target = b.y if b.y.shape == split else b.temp("split", x, split)
     made, _, _ = _normalized(b, b.reshape(x, split), over, epsilon, None if affine else target)
@@ -117,14 +117,18 @@ def layer_normalization(
         rows, first = b.reshape(x, (prod(x.shape[:first]), length)), 1
         scale = _as_row(b, scale, length)
         shift = None if shift is None else _as_row(b, shift, length)
-    normal, mean, inverse = _normalized(b, rows, range(first, len(rows.shape)), epsilon)
-    whole = b.y if rows.shape == b.y.shape else b.temp("rows", normal)
-    if shift is None:
-        b.emit("MUL", [normal, scale], to=whole)
-    else:
-        b.emit("ADD", [b.emit("MUL", [normal, scale], to=b.temp("scaled", normal)), shift], to=whole)
-    made = [whole, mean, inverse][: len(b.ys)]
-    return [b.reshape(tensor, y.shape, y) if tensor is not y else y for tensor, y in zip(made, b.ys)]
+    affine = [(code, row) for code, row, neutral in (("MUL", scale, 1), ("ADD", shift, 0)) if _acts(row, neutral)]
+    whole = b.y if rows.shape == b.y.shape else b.temp("rows", rows)
+    made, mean, inverse = _normalized(b, rows, range(first, len(rows.shape)), epsilon, None if affine else whole)
+    for number, (code, row) in enumerate(affine, 1):
+        made = b.emit(code, [made, row], to=whole if number == len(affine) else b.temp("scaled", made))
+    given = [whole, mean, inverse][: len(b.ys)]
+    return [b.reshape(tensor, y.shape, y) if tensor is not y else y for tensor, y in zip(given, b.ys)]
+
+
+def _acts(parameter: Tensor | None, neutral: float) -> bool:
+    """Whether a scale or shift is there and changes anything."""
+    return parameter is not None and (parameter.data is None or bool(np.any(parameter.data != neutral)))
 
 
 def _as_row(b: NodeBuilder, parameter: Tensor, length: int) -> Tensor:

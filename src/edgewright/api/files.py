@@ -27,7 +27,14 @@ def open_artifact(path: Path | str, *, trust: bool = False) -> Artifact:
     return artifact_at(place, read(place).precision, trusted=trust)
 
 
-def load(path: Path | str, *, threads: int = 1, runtime: str | None = None, trust: bool = False) -> Session:
+def load(
+    path: Path | str,
+    *,
+    threads: int = 1,
+    runtime: str | None = None,
+    trust: bool = False,
+    progress: Progress | None = None,
+) -> Session:
     """A session: ``load("model.tflite").run({"window": array})`` gives outputs by name, in the original's terms.
 
     Raises Error where nothing here runs the file, saying why; NotTrusted for torch artifacts without `trust`.
@@ -36,6 +43,8 @@ def load(path: Path | str, *, threads: int = 1, runtime: str | None = None, trus
     chosen, why = pick(artifact.spec.format, runtime)
     if chosen is None:
         raise Error(f"{path} cannot run here: {why}")
+    if chosen.caution and progress is not None:
+        progress.say(f"{path}: {chosen.caution} ({chosen.name})")
     return chosen.load(artifact, threads)
 
 
@@ -50,7 +59,7 @@ def run(
     progress: Progress | None = None,
 ) -> dict[str, NDArray[Any]]:
     """The outputs for every sample of DATA, by name; written to the ``.npz`` `out` where one is named."""
-    session = load(path, threads=threads, runtime=runtime, trust=trust)
+    session = load(path, threads=threads, runtime=runtime, trust=trust, progress=progress)
     if out is not None and Path(out).suffix != ".npz":
         raise BadInput(f"{out}: outputs are written as .npz")
     first = session.contract.inputs[0]
@@ -81,7 +90,7 @@ def verify(
     The limit is that of `b`'s precision (stricter where both have the same).
     """
     artifacts = [open_artifact(path, trust=trust) for path in (a, b)]
-    sessions = [load(path, trust=trust) for path in (a, b)]
+    sessions = [load(path, trust=trust, progress=progress) for path in (a, b)]
     first = sessions[0].contract.inputs[0]
     samples = _test_part(load_samples(data, shape=first.shape, input_name=first.name), data)
     answers = [run_samples(session, samples.inputs, progress, "verify") for session in sessions]

@@ -17,7 +17,7 @@ from edgewright.runtimes.runtime import pick
 
 def time_all(store: Store, hops: Sequence[Hop], progress: Progress) -> dict[str, Timing]:
     """By hop name. Artifacts that no runtime here can run get the reason; the others are measured interleaved."""
-    reasons = {hop.name: pick(hop.artifact.spec.format)[1] for hop in hops}
+    reasons = {hop.name: pick(hop.artifact.spec.format, timed=True)[1] for hop in hops}
     runnable = [hop for hop in hops if not reasons[hop.name]]
     results = _remembered(store, runnable, progress) if runnable else []
     timed = {hop.name: str(r) if isinstance(r, Error) else r for hop, r in zip(runnable, results, strict=True)}
@@ -44,5 +44,5 @@ def _remembered(store: Store, hops: Sequence[Hop], progress: Progress) -> Sequen
 
 
 def _runtime(hop: Hop) -> str:
-    runtime, _ = pick(hop.artifact.spec.format)
+    runtime, _ = pick(hop.artifact.spec.format, timed=True)
     return f"{runtime.name} {runtime.version()}" if runtime else ""

@@ -86,6 +86,8 @@ def show(built: "Build") -> None:
         print(f"not built: {spec}: {why}")
     for reason in dict.fromkeys(hop.verdict.unverified for hop in built.hops if hop.verdict.unverified):
         print(f"unverified: {reason}")
+    for stand_in in dict.fromkeys(f"{v.runtime}: {v.caution}" for v in (h.verdict for h in built.hops) if v.caution):
+        print(f"verified by {stand_in}")
     for failure in built.failures:
         print(f"FAILED: {failure}")
     made = sum(not hop.from_store for hop in built.hops)

@@ -90,5 +90,8 @@ def command(
         found = verdict.vs_original
         probes = "synthetic probes" if found.synthetic else "samples"
         same = "" if found.top1_agreement is None else f", top-1 the same on {found.top1_agreement:.2%}"
+        same += "" if found.rows_agreement is None else f", rows found by both {found.rows_agreement:.2%}"
         print(f"verified on {found.samples} {probes}: SNR {found.snr_db:.1f} dB against the original{same}")
+        if verdict.caution:
+            print(f"  by {verdict.runtime}: {verdict.caution}")
     return None

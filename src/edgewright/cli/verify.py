@@ -29,6 +29,8 @@ def command(
         print(f"  SNR {measured.snr_db:.1f} dB, largest difference {measured.max_abs:.3g}")
         if measured.top1_agreement is not None:
             print(f"  top-1 the same on {measured.top1_agreement:.2%}")
+        if measured.rows_agreement is not None:
+            print(f"  rows found by both {measured.rows_agreement:.2%}")
         if measured.accuracy is not None:
             print(f"  accuracy of B {measured.accuracy:.2%}")
         print("  " + ("; ".join(found.missed) or "within the limits"))

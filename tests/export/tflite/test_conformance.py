@@ -22,6 +22,7 @@ PASSING_AT_LEAST = {
     "control": 4,
     "conv": 6,
     "conv_transpose": 11,
+    "detection": 10,
     "elementwise": 157,
     "fourier": 12,
     "gather": 10,

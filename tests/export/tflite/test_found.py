@@ -11,6 +11,7 @@ from onnx import ModelProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from edgewright.errors import BadInput
+from edgewright.export.onnx.simplify import simplify
 from edgewright.export.tflite.convert import Converted, TfliteOptions, convert
 
 Arrays = dict[str, NDArray[Any]]
@@ -149,6 +150,65 @@ def test_windows_of_unequal_counts_are_averaged_in_float(graph_of: GraphOf, run:
     converted, worst = answers(model, run)
     assert converted.notes["float_ops"] == ["AveragePool_2 (AveragePool)"]
     assert worst <= 0.05 + 1e-6
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (1, 2, 1, 3, 1, 2)])
+def test_nothing_is_written_over_while_it_is_read(shape: tuple[int, ...], graph_of: GraphOf, run: Answer) -> None:
+    """LiteRT's planner lets the sum take the memory of the product, the RESHAPE that of the sum, and Mul that of it."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Add", ["a", "x"], ["b"]),
+        helper.make_node("Reshape", ["b", "shape"], ["c"]),
+        helper.make_node("Mul", ["c", "c2"], ["d"]),
+        helper.make_node("Sigmoid", ["d"], ["y"]),
+        helper.make_node("Sigmoid", ["b"], ["z"]),
+    ]
+    constants = {"w": weights(6, 6), "shape": np.array(shape), "c2": weights(*shape)}
+    model = graph_of(nodes, {"x": (2, 6)}, {"y": shape, "z": (2, 6)}, constants)
+    converted, worst = answers(model, run)
+    assert [op.code for op in converted.ops].count("SLICE") == 1
+    assert worst <= ABSOLUTE
+
+
+@pytest.mark.parametrize("rank", [5, 6])
+def test_one_number_meets_many_axes(rank: int, graph_of: GraphOf, run: Answer) -> None:
+    """tflite-runtime 2.14 ends the process where such a kernel broadcasts along more than four axes."""
+    shape = (1, 2, 1, 3, 2, 2)[:rank]
+    nodes = [
+        helper.make_node("Clip", ["x", "low", "high"], ["a"]),
+        helper.make_node("HardSigmoid", ["a"], ["b"]),
+        helper.make_node("Asin", ["b"], ["c"]),
+        helper.make_node("Reciprocal", ["x"], ["e"]),
+        helper.make_node("IsInf", ["e"], ["f"]),
+        helper.make_node("Where", ["f", "x", "c"], ["y"]),
+    ]
+    constants = {"low": np.array(-0.5, np.float32), "high": np.array(0.9, np.float32)}
+    converted, worst = answers(graph_of(nodes, {"x": shape}, {"y": shape}, constants), run)
+    shapes = [{len(t.shape) for t in op.inputs if t is not None} for op in converted.ops if op.code != "RESHAPE"]
+    assert all(max(each) <= 4 for each in shapes if len(each) > 1)
+    assert worst <= ABSOLUTE
+
+
+def test_a_group_norm_inside_a_graph_has_a_shape(graph_of: GraphOf, run: Answer) -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"]),
+        helper.make_node("GroupNormalization", ["a", "scale", "shift"], ["b"], num_groups=2),
+        helper.make_node("GroupNormalization", ["b", "scale", "shift"], ["c"], num_groups=1),
+        helper.make_node("Relu", ["c"], ["y"]),
+    ]
+    model = graph_of(nodes, {"x": (1, 4, 3, 5)}, {"y": (1, 4, 3, 5)}, {"scale": weights(4), "shift": weights(4)})
+    wanted = ReferenceEvaluator(model).run(None, {"x": (x := weights(1, 4, 3, 5))})[0]
+    simplified, _ = simplify(ir.from_proto(model))
+    content = convert(simplified).content
+    for runtime in RUNTIMES:
+        assert np.allclose(run(content, {"x": x}, runtime)["y"], wanted, atol=ABSOLUTE)
+
+
+@pytest.mark.parametrize("op", ["Min", "Max"])
+def test_the_least_of_one(op: str, graph_of: GraphOf) -> None:
+    nodes = [helper.make_node("Min", ["x"], ["a"]), helper.make_node(op, ["a"], ["y"])]
+    simplified, _ = simplify(ir.from_proto(graph_of(nodes, {"x": (2, 3)}, {"y": (2, 3)})))
+    assert len(convert(simplified).ops) <= 1
 
 
 def test_options_are_checked() -> None:

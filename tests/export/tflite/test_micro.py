@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import onnx.parser
 import onnx_ir as ir
+import onnxruntime
 import pytest
 import torch
 from ai_edge_litert import schema_py_generated as schema
 
 from edgewright.errors import BadModel, UnsupportedOps
+from edgewright.export.onnx.simplify import simplify
 from edgewright.export.steps import Job, steps
 from edgewright.export.tflite.convert import convert
 from edgewright.export.tflite.micro import TflmInt8Options, TflmOptions, convert_micro, tflm_float32, tflm_int8
@@ -111,6 +113,29 @@ def test_int64_is_held_as_int32(tmp_path: Path) -> None:
     assert answers["y"].dtype == np.int64 and answers["y"].tolist() == [12, -19]
     types = {tensor.dtype for tensor in open_tflite(tmp_path / "m.tflite").main.tensors}
     assert types == {"float32", "int32"}
+
+
+def test_computed_indices_may_count_from_the_end(tmp_path: Path) -> None:
+    text = "(float[4,2] x, int64[3] i) => (float[3,2] y) { y = Gather<axis=0>(x, i) }"
+    x = np.arange(8, dtype=np.float32).reshape(4, 2)
+    codes, answers = in_micro(text, tmp_path, x=x, i=np.array([0, -1, 2]))
+    assert "FLOOR_MOD" not in codes and set(codes) <= RESOLVER_METHOD.keys()
+    assert answers["y"].tolist() == x[[0, -1, 2]].tolist()
+
+
+def test_a_query_that_may_see_nothing_gets_zeros(tmp_path: Path) -> None:
+    """Its REDUCE_MAX gives the lowest number for the largest of -∞."""
+    text = """(float[1,1,2,3] q, float[1,1,4,3] k, float[1,1,4,3] v, bool[2,4] mask) => (float[1,1,2,3] y)
+        { y = Attention(q, k, v, mask) }"""
+    model = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 23]> g {text}')
+    content = convert_micro(lambda: simplify(ir.from_proto(model))[0]).content
+    (tmp_path / "m.tflite").write_bytes(content)
+    random = np.random.default_rng(0)
+    feed = {name: random.normal(size=(1, 1, n, 3)).astype(np.float32) for name, n in (("q", 2), ("k", 4), ("v", 4))}
+    feed |= {"mask": np.array([[True, False, True, True], [False] * 4])}
+    given = MicroSession(tmp_path / "m.tflite").run(feed)["y"]
+    (wanted,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feed)
+    assert np.abs(given - wanted).max() < 1e-5 and not given[0, 0, 1].any()
 
 
 def test_numbers_beyond_int32_are_refused() -> None:
