@@ -8,15 +8,16 @@ import argparse
 import logging
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from edgewright.benchmarks.conformance.cases import Case, node_cases, stored_cases
+from edgewright.benchmarks.conformance.coreml import Coreml
 from edgewright.benchmarks.conformance.judge import Target, Verdict, judge
 from edgewright.benchmarks.conformance.table import page
 from edgewright.benchmarks.conformance.tflite import Tflite
 
-TARGETS = {"tflite": Tflite}
+TARGETS: dict[str, Callable[[], Target]] = {"tflite": Tflite, "coreml": Coreml}
 
 
 def main() -> int:

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 
-BORDER_DTYPES = {"FLOAT": "float32", "INT32": "int32", "INT64": "int32", "UINT8": "int32", "BOOL": "int32"}
+BORDER_DTYPES = {
+    "FLOAT": "float32",
+    **dict.fromkeys(("INT32", "INT64", "INT16", "UINT16", "INT8", "UINT8", "BOOL"), "int32"),
+}
 """ONNX type of an input or output → how a Core ML file holds it. At its border Core ML has no other integers."""
 
 
@@ -29,7 +32,7 @@ def coreml_contract(model: "ir.Model") -> Contract:
     for value in (*graph.inputs, *graph.outputs):
         _check(value)
     text = model.metadata_props.get(CONTRACT_KEY)
-    original = Contract.from_json(text) if text else Contract(_derived(graph.inputs), _derived(graph.outputs))
+    original = Contract.from_json(text).closed() if text else Contract(_derived(graph.inputs), _derived(graph.outputs))
     return Contract(_held(original.inputs, graph.inputs), _held(original.outputs, graph.outputs))
 
 

@@ -9,14 +9,19 @@ import numpy as np
 
 from edgewright.export.coreml.border import coreml_contract
 from edgewright.export.coreml.content import describe
+from edgewright.export.coreml.lowerings import COREML
 from edgewright.export.coreml.numbers import survives_float16
 from edgewright.export.coreml.options import CoremlInt4Options, CoremlInt8Options, CoremlOptions
 from edgewright.export.coreml.package import quiet_coremltools, write_package
 from edgewright.export.coreml.program import build_program
+from edgewright.export.onnx.decompose import EXPANSIONS, decompose
 from edgewright.export.onnx.file import contract_of
 from edgewright.export.onnx.overflow import float32_ops
+from edgewright.export.onnx.passes.constants import lift_constants
+from edgewright.export.onnx.passes.control_flow import CONTROL_FLOW, fold_control_flow
 from edgewright.export.onnx.quantize.ends import set_io
 from edgewright.export.onnx.quantize.recode import FORM_KEY, recode
+from edgewright.export.reasons import REASONS
 from edgewright.export.steps import Job, Notes, step
 from edgewright.runtimes.artifact import Artifact
 from edgewright.runtimes.contract import CONTRACT_KEY, NAMES_KEY
@@ -99,6 +104,7 @@ def convert(
     if FORM_KEY in model.metadata_props:
         recode(model, "s8s8")
     set_io(model, "float")  # a Core ML file cannot take or give codes
+    prepare(model)
     contract = coreml_contract(model)
     overflowing = float32_ops(model, contract_of(model), job, _unfit(model)) if job is not None else {}
     with quiet_coremltools():
@@ -116,6 +122,20 @@ def convert(
         "scalars_as_vectors": [info.name for info in (*contract.inputs, *contract.outputs) if not info.shape],
         **describe(spec, out),
     }
+
+
+def prepare(model: "ir.Model") -> None:
+    """Spell out, in place, what MIL lacks, and fold If, Loop and Scan whose course is known then."""
+
+    def takes(node: "ir.Node") -> bool:
+        whole = node.op_type in REASONS and node.op_type not in EXPANSIONS.rules()  # its body would be refused instead
+        return whole or COREML.takes(node)
+
+    lift_constants(model)
+    if any(node.op_type in CONTROL_FLOW for node in model.graph):
+        fold_control_flow(model)
+    if decompose(model, takes) and fold_control_flow(model):
+        decompose(model, takes)
 
 
 def _unfit(model: "ir.Model") -> dict[str, str]:

@@ -35,4 +35,4 @@ def int32_of(array: NDArray[Any], *, saturate: bool) -> NDArray[np.int32] | None
     limits = np.iinfo(np.int32)
     if not saturate and array.size and (array.min() < limits.min or array.max() > limits.max):
         return None
-    return np.clip(array, limits.min, limits.max).astype(np.int32)
+    return np.asarray(np.clip(array, limits.min, limits.max), np.int32)

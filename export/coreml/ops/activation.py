@@ -3,6 +3,7 @@
 import numpy as np
 
 from edgewright.export.coreml.builder import MilBuilder, Value
+from edgewright.export.coreml.fitting import numbers, real
 from edgewright.export.coreml.lowerings import COREML
 from edgewright.export.coreml.numbers import UNBOUNDED
 
@@ -16,16 +17,17 @@ SAME = {
 }
 
 
-@COREML.lower(*SAME)
+@COREML.lower(*SAME, fits=real)
 def activation(b: MilBuilder, x: Value) -> Value:
-    if not b.is_real(x):
-        raise b.refusal("an integer input")
     return getattr(b.mb, SAME[b.node.op_type])(x=x)
 
 
-@COREML.lower("Clip")
+@COREML.lower("Clip", fits=numbers)
 def clip(b: MilBuilder, x: Value, low: Value = None, high: Value = None) -> Value:
     """[0, 6] is relu6 and [0, ∞) relu; an upper bound below the lower one wins, as in ONNX."""
+    if not (fixed(low) and fixed(high)):
+        x = x if low is None else b.mb.maximum(x=x, y=low)
+        return x if high is None else b.mb.minimum(x=x, y=high)
     lowest, highest = bound(b, low, "lower bound"), bound(b, high, "upper bound")
     real = b.is_real(x)
     if real and lowest == 0 and highest in (6, None):
@@ -36,6 +38,10 @@ def clip(b: MilBuilder, x: Value, low: Value = None, high: Value = None) -> Valu
     if lowest is not None:
         x = b.mb.maximum(x=x, y=number(lowest))
     return x if highest is None else b.mb.minimum(x=x, y=number(highest))
+
+
+def fixed(value: Value) -> bool:
+    return value is None or isinstance(value, np.ndarray)
 
 
 def bound(b: MilBuilder, value: Value, what: str) -> float | int | None:
@@ -50,19 +56,18 @@ def leaky_relu(b: MilBuilder, x: Value, *, alpha: float = 0.009999999776482582) 
     return b.mb.leaky_relu(x=x, alpha=b.real(alpha))
 
 
-@COREML.lower("PRelu")
+@COREML.lower("PRelu", fits=numbers)
 def prelu(b: MilBuilder, x: Value, slope: Value) -> Value:
     """One slope: leaky ReLU; one a channel of an image: MIL's prelu; any other: max(x, 0) + slope · min(x, 0)."""
-    if not b.is_real(x):
-        raise b.refusal("an integer input")
-    if isinstance(slope, np.ndarray) and slope.size == 1:
+    if isinstance(slope, np.ndarray) and slope.size == 1 and b.is_real(x):
         return b.mb.leaky_relu(x=x, alpha=b.real(float(slope.item())))
     rank, lengths = len(x.shape), [n for n in slope.shape if n != 1]
     by_channel = len(lengths) == 1 and len(slope.shape) == rank - 1 and slope.shape[0] == x.shape[1]
-    if isinstance(slope, np.ndarray) and by_channel and rank == 4:
+    if isinstance(slope, np.ndarray) and by_channel and rank == 4 and b.is_real(x):
         return b.mb.prelu(x=x, alpha=slope.reshape(-1))
-    below = b.mb.mul(x=b.mb.minimum(x=x, y=b.real(0.0)), y=slope)
-    return b.mb.add(x=b.mb.relu(x=x), y=below)
+    zero = b.real(0.0) if b.is_real(x) else np.int32(0)
+    below = b.mb.mul(x=b.mb.minimum(x=x, y=zero), y=slope)
+    return b.mb.add(x=b.mb.maximum(x=x, y=zero), y=below)
 
 
 @COREML.lower("Elu")

@@ -51,7 +51,7 @@ def conv_transpose(
     dilations: Ints = None,
     group: int = 1,
     kernel_shape: Ints = None,
-    output_padding: Ints = None,  # noqa: ARG001 (the output's length tells)
+    output_padding: Ints = None,
     output_shape: Ints = None,
     pads: Ints = None,
     strides: Ints = None,
@@ -59,25 +59,29 @@ def conv_transpose(
     spatial = len(x.shape) - 2
     check_weight(b, w, bias)
     strides, dilations = strides or (1,) * spatial, dilations or (1,) * spatial
-    kernel = kernel_shape or w.shape[2:]
+    kernel, more = kernel_shape or w.shape[2:], output_padding or (0,) * spatial
     given: Sequence[int] | None = None
     if output_shape is None and auto_pad in ("NOTSET", "VALID"):
         given = pads or (0,) * 2 * spatial
     begins, ends = transposed_padding(
-        given, b.shape()[2:], x.shape[2:], kernel, strides, dilations, lower=auto_pad == "SAME_LOWER"
+        given, b.shape()[2:], x.shape[2:], kernel, strides, dilations, more, lower=auto_pad != "SAME_UPPER"
     )
-    if min(begins + ends) < 0:
-        raise b.refusal("output_padding reaches beyond the last window")
-    return b.mb.conv_transpose(
+    beyond = [max(-n, 0) for n in begins + ends]
+    made = b.mb.conv_transpose(
         x=x,
         weight=w,
-        bias=bias,
-        pad=interleaved(begins, ends),
+        bias=None if any(beyond) else bias,
+        pad=interleaved([max(n, 0) for n in begins], [max(n, 0) for n in ends]),
         pad_type="custom",
         strides=list(strides),
         dilations=list(dilations),
         groups=group,
     )
+    if not any(beyond):
+        return made
+    around = interleaved([0, 0, *beyond[:spatial]], [0, 0, *beyond[spatial:]])
+    made = b.mb.pad(x=made, pad=around, mode="constant", constant_val=b.real(0.0))  # where no window reaches
+    return made if bias is None else b.mb.add(x=made, y=bias.reshape(-1, *(1,) * spatial))
 
 
 def check_weight(b: MilBuilder, weight: Value, bias: Value) -> None:

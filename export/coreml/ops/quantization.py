@@ -1,16 +1,34 @@
 """The int8 truth: quantized weights stay int8 in the file, activations pass through quantize and dequantize."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewright.export.coreml.builder import MilBuilder, Value, element_type
+from edgewright.export.coreml.builder import CODES, MilBuilder, Value, element_type
 from edgewright.export.coreml.lowerings import COREML
 from edgewright.export.coreml.numbers import SMALLEST_FLOAT16
 
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
-@COREML.lower("QuantizeLinear", layout="axis")
+
+def _has_codes(node: "ir.Node") -> bool:
+    """Bytes, with one scale or one for each channel that are known ahead. MIL's operations do no more."""
+    kind, scale = node.outputs[0].dtype, node.inputs[1]
+    fixed = scale is not None and scale.const_value is not None and not node.attributes.get_int("block_size", 0)
+    return fixed and kind is not None and kind.name in ("INT8", "UINT8")
+
+
+def _expands_bytes(node: "ir.Node") -> bool:
+    codes, scale = node.inputs[:2]
+    if codes is None or codes.const_value is not None or codes.dtype is None:
+        return True
+    fixed = scale is not None and scale.const_value is not None and not node.attributes.get_int("block_size", 0)
+    return fixed and codes.dtype.name in ("INT8", "UINT8")
+
+
+@COREML.lower("QuantizeLinear", layout="axis", fits=_has_codes)
 def quantize(
     b: MilBuilder,
     x: Value,
@@ -31,7 +49,7 @@ def quantize(
     return b.mb.quantize(input=x, scale=steps, zero_point=zeros, output_dtype=codes, **along)
 
 
-@COREML.lower("DequantizeLinear", layout="axis")
+@COREML.lower("DequantizeLinear", layout="axis", fits=_expands_bytes)
 def dequantize(
     b: MilBuilder, x: Value, scale: Value, zero_point: Value = None, *, axis: int = 1, block_size: int = 0
 ) -> Value:
@@ -43,6 +61,10 @@ def dequantize(
     if isinstance(x, np.ndarray) and x.dtype == np.int32:
         return real_bias(x, b.constant(scale, "scale"), zero_point, axis)
     codes = element_type(x)
+    kind = b.node.inputs[0].dtype if b.node.inputs[0] is not None else None
+    if codes == "int32" and kind is not None and kind.name.lower() in CODES:
+        codes = kind.name.lower()
+        x = b.mb.cast(x=x, dtype=codes)
     if codes not in ("int8", "uint8"):
         raise b.refusal(f"{codes} codes")
     steps, zeros = steps_and_zeros(b, scale, zero_point, codes)

@@ -1,6 +1,7 @@
 """Views and orders: the numbers stay, their places change. Target shapes come from ONNX's own inference."""
 
 from edgewright.export.coreml.builder import MilBuilder, Value
+from edgewright.export.coreml.fitting import real
 from edgewright.export.coreml.lowerings import COREML
 from edgewright.export.coreml.windows import Ints
 
@@ -37,7 +38,7 @@ def transpose(b: MilBuilder, x: Value, *, perm: Ints = None) -> Value:
     return b.mb.transpose(x=x, perm=list(perm) if perm else list(reversed(range(len(x.shape)))))
 
 
-@COREML.lower("DepthToSpace", layout="nchw")
+@COREML.lower("DepthToSpace", layout="nchw", fits=real)
 def depth_to_space(b: MilBuilder, x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
     """CRD is torch's PixelShuffle, DCR TensorFlow's order of channels."""
     if mode == "CRD":

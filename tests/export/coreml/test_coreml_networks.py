@@ -18,7 +18,10 @@ from edgewright.export.coreml.options import CoremlInt8Options, CoremlOptions
 from edgewright.export.steps import Job
 from edgewright.runtimes.artifact import artifact_at, digest_of
 from edgewright.runtimes.contract import CONTRACT_KEY, Contract
-from tests.export.coreml.evaluator import constant, evaluate, op_types, operations, read_spec
+from edgewright.runtimes.mil.constants import decode
+from edgewright.runtimes.mil.evaluate import evaluate
+from edgewright.runtimes.read.mil_proto import Weights
+from tests.export.coreml.packages import op_types, operations, read_spec
 from tests.models import NETWORKS
 
 Files = Mapping[str, Path]
@@ -105,7 +108,7 @@ def test_int8_around_float16_stays_within_one_step(
     out, x = tmp_path / "m.mlpackage", probes[name][:1]
     notes = coreml_int8(artifact_at(int8_models[name]), out, Job(), CoremlInt8Options())
     codes = {k: v for k, v in ort_run(with_codes(int8_models[name]), x).items() if v.dtype == np.int8}
-    answers = evaluate(out, {"input": x}, taught=codes, round_float16=True)
+    answers = evaluate(out, {"input": x}, taught=codes, arithmetic="float16-storage")
     steps = {key: np.abs(answers[key].astype(int) - value) for key, value in codes.items()}
     assert notes["compute"] == "float16"
     assert max(step.max() for step in steps.values()) <= 1
@@ -122,7 +125,7 @@ def test_int8_around_float16_is_as_near_to_the_float_network_as_the_truth(
         np.concatenate([ort_run(models[name].read_bytes(), row)["output"] for row in rows])
         for models in (clean_models, int8_models)
     )
-    answers = np.concatenate([evaluate(out, {"input": row}, round_float16=True)["output"] for row in rows])
+    answers = np.concatenate([evaluate(out, {"input": row}, arithmetic="float16-storage")["output"] for row in rows])
     assert snr_db(floats, answers) >= snr_db(floats, truth) - 0.5
 
 
@@ -138,9 +141,9 @@ def test_int8_watch_cnn_end_to_end(int8_models: Files, probes: Probes, tmp_path:
 def test_weights_are_int8_in_the_file_and_unchanged(int8_models: Files, tmp_path: Path) -> None:
     out = tmp_path / "m.mlpackage"
     notes = convert(int8_models["student_net"], out, CoremlOptions(), np.float16)
-    blob = (out / WEIGHT_FILE).read_bytes()
+    weights_of = Weights(out / "Data/com.apple.CoreML")
     held = [
-        constant(op.attributes["quantized_data"], blob).numpy()
+        decode(op.attributes["quantized_data"], weights_of)
         for op in operations(out)
         if op.type == "constexpr_affine_dequantize"
     ]
@@ -148,7 +151,7 @@ def test_weights_are_int8_in_the_file_and_unchanged(int8_models: Files, tmp_path
     weights = [array for array in arrays if array.dtype == np.int8 and array.ndim > 1]
     assert len(held) == len(weights) == len(notes["compressed"]) == 16
     for array in held:
-        assert array.dtype == np.int8
+        assert isinstance(array, np.ndarray) and array.dtype == np.int8
         assert any(np.array_equal(array, weight) for weight in weights)
     assert notes["int8_weight_bytes"] == sum(weight.size for weight in weights)
 

@@ -24,8 +24,9 @@ from edgewright.export.onnx.simplify import simplify
 from edgewright.export.steps import Job
 from edgewright.export.verify import snr_db
 from edgewright.runtimes.artifact import artifact_at
+from edgewright.runtimes.mil.evaluate import evaluate
 from edgewright.runtimes.read import read
-from tests.export.coreml.evaluator import evaluate, op_types
+from tests.export.coreml.packages import op_types
 
 Array = NDArray[np.float32]
 
@@ -47,7 +48,7 @@ def test_int8_weights_stay_int8(
     coreml_int8_weights(artifact_at(source, Precision.INT8_WEIGHTS), out, Job(), CoremlOptions(target=target))
     assert op_types(out).count(f"constexpr_{op}") == len(notes["int8_weights"])
     assert snr_db(answer(source, "input", x), evaluate(out, {"input": x})["output"]) > 55
-    assert snr_db(answer(source, "input", x), evaluate(out, {"input": x}, round_float16=True)["output"]) > 40
+    assert snr_db(answer(source, "input", x), evaluate(out, {"input": x}, arithmetic="float16-storage")["output"]) > 40
     assert read(out).precision is Precision.INT8_WEIGHTS
 
 
@@ -85,5 +86,5 @@ def test_an_operator_that_overflows_reads_its_weights_in_float32(tmp_path: Path)
     notes = coreml_int8_weights(artifact_at(source, Precision.INT8_WEIGHTS), out, Job(samples), CoremlOptions())
     assert len(notes["overflowing"]) == 2
     x = samples.inputs["x"][:1]
-    assert snr_db(answer(source, "x", x), evaluate(out, {"x": x}, round_float16=True)["y"]) > 50
+    assert snr_db(answer(source, "x", x), evaluate(out, {"x": x}, arithmetic="float16-storage")["y"]) > 50
     assert "constexpr_affine_dequantize" in op_types(out)
