@@ -143,7 +143,7 @@ def _ends(loaded: Sequence[_Loaded], request: Request) -> str:
 
 def _load(subject: Subject, threads: int) -> _Loaded:
     spec = Spec.parse(subject.spec)
-    runtime, reason = pick(spec.format, subject.runtime)
+    runtime, reason = pick(spec.format, subject.runtime, timed=True)
     if runtime is None:
         raise BadInput(f"{subject.path}: cannot run here: {reason}")
     session = runtime.load(Artifact(spec, Path(subject.path), subject.digest, subject.trusted), threads)

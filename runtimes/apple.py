@@ -1,6 +1,5 @@
 """Core ML: runs ML programs on the CPU of a Mac. No other system can."""
 
-import json
 import logging
 import sys
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from edgewright.devices.spec import Format
 from edgewright.errors import BadInput, BadModel
 from edgewright.runtimes.artifact import Artifact
-from edgewright.runtimes.contract import CONTRACT_KEY, NAMES_KEY, Contract
+from edgewright.runtimes.coreml_contract import contract_of, names_in_file
 from edgewright.runtimes.runtime import Arrays
 
 
@@ -30,10 +29,9 @@ class CoreMlSession:
             self._model = coremltools.models.MLModel(str(path), compute_units=coremltools.ComputeUnit.CPU_ONLY)
         except Exception as error:  # the framework's errors come as plain Exceptions
             raise BadModel(f"{path}: Core ML refuses it: {error}") from None
-        stored = self._model.user_defined_metadata.get(CONTRACT_KEY)
-        self.contract = Contract.from_json(stored) if stored else _derived(path)
-        in_file: dict[str, str] = json.loads(self._model.user_defined_metadata.get(NAMES_KEY, "{}"))
-        self._file_names = {graph: file for file, graph in in_file.items()}
+        metadata = self._model.user_defined_metadata
+        self.contract = contract_of(path, metadata)
+        self._file_names = names_in_file(metadata)
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         answers = self._predict(self._feed(inputs))
@@ -48,7 +46,8 @@ class CoreMlSession:
 
     def _feed(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         names = [self._in_file(info.name) for info in self.contract.inputs]
-        return dict(zip(names, self.contract.to_file(inputs), strict=True))
+        arrays = map(np.atleast_1d, self.contract.to_file(inputs))  # Core ML has no scalars
+        return dict(zip(names, arrays, strict=True))
 
     def _in_file(self, name: str) -> str:
         return self._file_names.get(name, name)
@@ -64,6 +63,7 @@ class CoreMl:
     name = "coreml"
     formats = (Format.COREML,)
     preference = 10
+    caution = ""
 
     def missing(self) -> str | None:
         if sys.platform != "darwin":
@@ -75,12 +75,6 @@ class CoreMl:
 
     def load(self, artifact: Artifact, threads: int = 1) -> CoreMlSession:  # noqa: ARG002
         return CoreMlSession(artifact.path)
-
-
-def _derived(path: Path) -> Contract:
-    from edgewright.runtimes.read import read
-
-    return read(path).contract
 
 
 RUNTIME = CoreMl()

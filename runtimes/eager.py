@@ -87,6 +87,7 @@ class Eager:
     name = "torch"
     formats = (Format.TORCH,)
     preference = 10
+    caution = ""
 
     def missing(self) -> str | None:
         absent = [name for name in ("torch", "safetensors") if not find_spec(name)]

@@ -38,6 +38,7 @@ class Fake:
     name = "fake"
     formats: tuple[Format, ...] = ()
     preference = 100
+    caution = ""
 
     def missing(self) -> str | None:
         return None

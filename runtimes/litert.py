@@ -13,6 +13,7 @@ class LiteRt:
     name = "litert"
     formats = (Format.TFLITE, Format.TFLM)
     preference = 10
+    caution = ""
 
     def missing(self) -> str | None:
         return None if find_spec("ai_edge_litert") else "needs 'ai-edge-litert': pip install 'edgewright[tflite]'"

@@ -62,6 +62,7 @@ class TfliteMicro:
     name = "tflite-micro"
     formats = (Format.TFLM, Format.TFLITE)
     preference = 30
+    caution = ""
 
     def missing(self) -> str | None:
         return None if find_spec("tflite_micro") else "needs 'tflite-micro': pip install 'edgewright[tflite-micro]'"

@@ -63,6 +63,7 @@ class OnnxRuntime:
     name = "onnxruntime"
     formats = (Format.ONNX,)
     preference = 10
+    caution = ""
 
     def missing(self) -> str | None:
         return None if find_spec("onnxruntime") else "needs 'onnxruntime': pip install 'edgewright[onnx]'"

@@ -18,6 +18,9 @@ from edgewright.runtimes.contract import Contract
 
 Arrays = Mapping[str, NDArray[Any]]
 
+ROWS = ".rows"
+"""Behind the name of an output whose rows depend on values: how many each call gave."""
+
 
 class Session(Protocol):
     """A loaded artifact. Inputs and outputs are in the original's names, layout and dtype."""
@@ -41,6 +44,7 @@ class Runtime(Protocol):
     name: str
     formats: tuple[Format, ...]  # first what it is made for; none: only its name picks it
     preference: int  # lower is picked first
+    caution: str  # what its answers do not prove, "" for the real thing; with a caution it is never timed
 
     def missing(self) -> str | None:
         """Why it cannot run here, as a sentence with what to do; None when it can."""
@@ -68,13 +72,18 @@ def runtimes() -> Mapping[str, Runtime]:
     return MappingProxyType({runtime.name: runtime for runtime in sorted(found, key=lambda r: (r.preference, r.name))})
 
 
-def pick(format_: Format, name: str | None = None) -> tuple[Runtime | None, str]:
-    """The best runtime here for a format (or the named one), and why there is none."""
+def pick(format_: Format, name: str | None = None, *, timed: bool = False) -> tuple[Runtime | None, str]:
+    """The best runtime here for a format (or the named one), and why there is none.
+
+    `timed`: for a measurement, so none that only stands in for the real thing.
+    """
     reasons = []
     named = [runtime for runtime in runtimes().values() if name in (None, runtime.name)]
     fitting = [r for r in named if format_ in r.formats or (name is not None and not r.formats)]
     for runtime in sorted(fitting, key=lambda r: r.formats[:1] != (format_,)):
         reason = runtime.missing()
+        if reason is None and timed and runtime.caution:
+            reason = f"gives answers, not times: {runtime.caution}"
         if reason is None:
             return runtime, ""
         reasons.append(f"{runtime.name}: {reason}")
@@ -86,6 +95,8 @@ def run_samples(
 ) -> dict[str, NDArray[Any]]:
     """Run every sample (first axis) and join the outputs; a model with a fixed batch is fed batch by batch.
 
+    Of an output whose number of rows depends on values (boxes found in an image) all rows are joined, and an array
+    of its name and `ROWS` tells how many each call gave. A model with an open batch that has such is fed one by one.
     Raises BadData when the sample count is not a multiple of the model's batch, or a name is missing.
     """
     contract = session.contract
@@ -97,16 +108,35 @@ def run_samples(
     batch = batch_of(contract, count)
     if count == 0 or count % batch:
         raise BadData(f"{count} samples do not fill batches of {batch}")
+    pieces = _calls(session, wanted, batch, count, progress, label)
+    counted = _counted(contract, pieces, batch)
+    if counted and contract.inputs[0].shape[:1] == (None,):
+        pieces = _calls(session, wanted, 1, count, progress, label)
+        counted = _counted(contract, pieces, 1)
+    joined = {}
+    for info in contract.outputs:
+        join = np.concatenate if info.name in counted or (contract.is_batched and info.shape) else np.stack
+        joined[info.name] = join([piece[info.name] for piece in pieces])
+    return joined | {f"{name}{ROWS}": np.array([len(piece[name]) for piece in pieces]) for name in counted}
+
+
+def _calls(
+    session: Session, inputs: Arrays, batch: int, count: int, progress: Progress | None, label: str
+) -> list[dict[str, NDArray[Any]]]:
+    """What each call gives."""
     pieces: list[dict[str, NDArray[Any]]] = []
     with (progress or Silent()).task(label, count) as advance:
         for start in range(0, count, batch):
-            pieces.append(session.run(call_inputs(contract, wanted, start, batch)))
+            pieces.append(session.run(call_inputs(session.contract, inputs, start, batch)))
             advance(batch)
-    joined = {}
-    for info in contract.outputs:
-        join = np.concatenate if contract.is_batched and info.shape else np.stack
-        joined[info.name] = join([piece[info.name] for piece in pieces])
-    return joined
+    return pieces
+
+
+def _counted(contract: Contract, pieces: list[dict[str, NDArray[Any]]], batch: int) -> list[str]:
+    """The outputs whose first length is no number of samples, but depends on them."""
+    names = [info.name for info in contract.outputs if info.shape[:1] == (None,)]
+    lengths = {name: {len(piece[name]) for piece in pieces} for name in names}
+    return [name for name in names if (lengths[name] != {batch} if contract.is_batched else len(lengths[name]) > 1)]
 
 
 def batch_of(contract: Contract, count: int) -> int:

@@ -15,6 +15,7 @@ class TfliteRuntime:
     name = "tflite-runtime"
     formats = (Format.TFLITE, Format.TFLM)
     preference = 20
+    caution = ""
 
     def missing(self) -> str | None:
         if not find_spec("tflite_runtime"):

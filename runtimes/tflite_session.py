@@ -19,6 +19,7 @@ class Interpreter(Protocol):
     def resize_tensor_input(self, input_index: int, tensor_size: Any) -> None: ...
     def set_tensor(self, tensor_index: int, value: NDArray[Any]) -> None: ...
     def get_tensor(self, tensor_index: int) -> NDArray[Any]: ...
+    def get_tensor_details(self) -> list[dict[str, Any]]: ...
     def invoke(self) -> None: ...
 
 
@@ -60,7 +61,7 @@ class TfliteSession:
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         self._set(self._interpreter, inputs)
         self._invoke(self._interpreter)
-        return self.contract.from_file(self._interpreter.get_tensor(index) for index in self._outputs)
+        return self.contract.from_file(self._given(self._interpreter, index) for index in self._outputs)
 
     def prepared(self, inputs: Arrays) -> Callable[[], None]:
         self._set(self._interpreter, inputs)
@@ -72,9 +73,18 @@ class TfliteSession:
         self._set(interpreter, inputs)
         self._invoke(interpreter)
         return {
-            tensor.name: real(interpreter.get_tensor(index), tensor)
+            tensor.name: real(self._given(interpreter, index), tensor)
             for index, tensor in inner_tensors(self._view).items()
         }
+
+    def _given(self, interpreter: Interpreter, index: int) -> NDArray[Any]:
+        """A tensor after a call; the interpreter hands out none without elements, such as the boxes where none is."""
+        tensor = self._view.main.tensors[index]
+        if None in tensor.shape:
+            shape = next(detail["shape"] for detail in interpreter.get_tensor_details() if detail["index"] == index)
+            if 0 in shape:
+                return np.empty(shape, tensor.dtype)
+        return interpreter.get_tensor(index)
 
     def _open(self, *, keep_inner: bool) -> Interpreter:
         try:

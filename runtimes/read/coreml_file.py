@@ -47,13 +47,15 @@ CODES = ("quantized_data", "indices", "nonzero_data", "source_val", "data")  # w
 
 
 def read_coreml(path: Path) -> Model:
-    """The main function. Raises BadModel on a damaged package, MissingExtra without coremltools."""
+    """The default function. Raises BadModel on a damaged package, MissingExtra without coremltools."""
     spec, folder = load_spec(path)
-    function = spec.mlProgram.functions["main"]
+    name = spec.description.defaultFunctionName or "main"
+    function = spec.mlProgram.functions[name]
     block = function.block_specializations[function.opset]
-    inputs, outputs = [value.name for value in function.inputs], list(block.outputs)
+    inputs = [value.name for value in function.inputs if value.type.WhichOneof("type") != "stateType"]
+    outputs = list(block.outputs)
     if not outputs:
-        raise BadModel(f"{path}: its program has no main function for {function.opset or 'any opset'}")
+        raise BadModel(f"{path}: its program has no {name} function for {function.opset or 'any opset'}")
     reader = _Reader(Weights(folder))
     reader.declare(function.inputs)
     for operation in block.operations:

@@ -66,16 +66,22 @@ class Weights:
         kind = value.type.tensorType
         return math.ceil(math.prod(n or 1 for n in shape_of(kind)) * bits(dtype_of(kind.dataType)) / 8)
 
-    def numbers(self, value: Any) -> NDArray[Any]:
-        """The value as a flat array. Raises BadModel on a damaged weight file."""
-        dtype = dtype_of(value.type.tensorType.dataType)
+    def content(self, value: Any) -> NDArray[np.uint8] | None:
+        """The stored bytes; None where the program lists numbers. Raises BadModel on a damaged weight file."""
         if value.WhichOneof("value") == "blobFileValue":
             file, size, offset = self._record(value.blobFileValue)
-            return np.fromfile(file, np.dtype(dtype), size // np.dtype(dtype).itemsize, offset=offset)
+            return np.fromfile(file, np.uint8, size, offset=offset)
+        tensor = value.immediateValue.tensor
+        return np.frombuffer(tensor.bytes.values, np.uint8) if tensor.WhichOneof("value") == "bytes" else None
+
+    def numbers(self, value: Any) -> NDArray[Any]:
+        """The value as a flat array. Raises BadModel on a damaged weight file."""
+        raw = self.content(value)
+        if raw is not None:
+            dtype = np.dtype(dtype_of(value.type.tensorType.dataType))
+            return raw[: len(raw) // dtype.itemsize * dtype.itemsize].view(dtype)
         tensor = value.immediateValue.tensor
         field = tensor.WhichOneof("value")
-        if field == "bytes":
-            return np.frombuffer(tensor.bytes.values, dtype)
         return np.asarray(list(getattr(tensor, field).values) if field else [])
 
     def _record(self, blob: Any) -> tuple[Path, int, int]:

@@ -179,7 +179,7 @@ class Runtime:
     version = lambda self: "1"
     load = lambda self, artifact, threads: Session()
 
-worker.pick = lambda format_, name: (Runtime(), "")
+worker.pick = lambda format_, name, timed: (Runtime(), "")
 request = worker.Request((worker.Subject("m", "onnx:float32", "00"),), samples=5)
 sys.stdout.write(worker.answer(request).to_json())
 """

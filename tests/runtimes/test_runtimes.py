@@ -262,7 +262,7 @@ def test_fake_answers_alike_for_equal_inputs(tmp_path: Path) -> None:
 
 def test_discovery() -> None:
     assert set(runtimes()) == {
-        "onnxruntime", "torch", "litert", "tflite-runtime", "tflite-micro", "coreml", "fake",
+        "onnxruntime", "torch", "litert", "tflite-runtime", "tflite-micro", "coreml", "mil-evaluator", "fake",
     }  # fmt: skip
     assert [r.name for r in runtimes().values() if Format.TFLITE in r.formats] == [
         "litert", "tflite-runtime", "tflite-micro",
@@ -280,9 +280,11 @@ def test_pick_prefers_names_and_explains(monkeypatch: pytest.MonkeyPatch) -> Non
     assert pick(Format.ONNX, "fake")[0] is runtimes()["fake"]
     assert pick(Format.ONNX, "litert") == (None, "no runtime for onnx is named 'litert'")
     monkeypatch.setattr(sys, "platform", "linux")
-    nobody, reason = pick(Format.COREML)
+    assert pick(Format.COREML)[0] is runtimes()["mil-evaluator"]
+    nobody, reason = pick(Format.COREML, timed=True)
     assert nobody is None
-    assert reason == "coreml: Core ML runs on macOS only; this is linux: measure this file on a Mac"
+    assert reason.startswith("coreml: Core ML runs on macOS only; this is linux: measure this file on a Mac; ")
+    assert reason.endswith("not times: CPU semantics by edgewright's evaluator, not the Neural Engine")
 
 
 def test_absent_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
