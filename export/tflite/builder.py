@@ -1,5 +1,6 @@
 """The operators of the file, in order, before they become bytes."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -66,7 +67,7 @@ class Builder:
         self.dynamic = dynamic
         self.micro = micro
         self._half = half
-        self._decoded: dict[Tensor, Tensor] = {}
+        self._decoded: dict[bytes, Tensor] = {}
         self._producer: dict[Tensor, Op] = {}
 
     def tensor(self, name: str, shape: Sequence[int], dtype: Any, quantization: Quantization | None = None) -> Tensor:
@@ -206,20 +207,22 @@ class Builder:
             return tensor
         if tensor.data.ndim < 2 or tensor.data.size < HALF_FROM_ELEMENTS:
             return tensor
-        if tensor not in self._decoded:
-            self._decoded[tensor] = self._as_half(tensor, tensor.data)
-        return self._decoded[tensor]
+        key = _content(tensor)
+        if key not in self._decoded:
+            self._decoded[key] = self._as_half(tensor, tensor.data)
+        return self._decoded[key]
 
     def _decode(self, tensor: Tensor | None) -> Tensor | None:
         """The float32 tensor that a DEQUANTIZE makes of int8 weights; any other operand as it is."""
         if tensor is None or tensor.data is None or not tensor.is_int8 or tensor.quantization is None:
             return tensor
-        if tensor not in self._decoded:
+        key = _content(tensor)
+        if key not in self._decoded:
             real = Tensor(f"{tensor.name}/dequantized", tensor.shape, np.dtype(np.float32))
             version = version_of("DEQUANTIZE", [tensor], real, {})
             self.ops.append(Op("DEQUANTIZE", version, (tensor,), (real,), {}))
-            self._decoded[tensor] = real
-        return self._decoded[tensor]
+            self._decoded[key] = real
+        return self._decoded[key]
 
     def _as_half(self, tensor: Tensor, data: NDArray[Any]) -> Tensor:
         if np.abs(data).max() > np.finfo(np.float16).max:
@@ -229,6 +232,14 @@ class Builder:
         full = Tensor(tensor.name, tensor.shape, tensor.dtype)
         self.ops.append(Op("DEQUANTIZE", version_of("DEQUANTIZE", [half], full, {}), (half,), (full,), {}))
         return full
+
+
+def _content(constant: Tensor) -> bytes:
+    """Equal constants are decoded once: unrolled steps of a loop multiply with the same weights."""
+    assert constant.data is not None
+    scale = constant.quantization
+    told = (constant.shape, constant.dtype.str, *(() if scale is None else (scale.axis, scale.scale.tobytes())))
+    return hashlib.blake2b(np.ascontiguousarray(constant.data).data).digest() + repr(told).encode()
 
 
 def _check_scales(code: str, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor]) -> None:
