@@ -16,7 +16,7 @@ from edgewright.export.coreml.package import quiet_coremltools, write_package
 from edgewright.export.coreml.program import build_program
 from edgewright.export.onnx.decompose import EXPANSIONS, decompose
 from edgewright.export.onnx.file import contract_of
-from edgewright.export.onnx.overflow import float32_ops
+from edgewright.export.onnx.overflow import float32_ops, overflowing_ops
 from edgewright.export.onnx.passes.constants import lift_constants
 from edgewright.export.onnx.passes.control_flow import CONTROL_FLOW, fold_control_flow
 from edgewright.export.onnx.quantize.ends import set_io
@@ -51,15 +51,30 @@ def coreml_float16(source: Artifact, out: Path, job: Job, options: CoremlOptions
     return convert(source.path, out, options, np.float16, job)
 
 
-@step(source="onnx:int8", target="coreml:int8", needs=NEEDS, cost=0.4, options=CoremlInt8Options)
-def coreml_int8(source: Artifact, out: Path, job: Job, options: CoremlInt8Options) -> Notes:  # noqa: ARG001
-    return convert(source.path, out, options, np.float16 if options.compute == "float16" else np.float32)
+@step(
+    source="onnx:int8",
+    target="coreml:int8",
+    needs=MEASURING,
+    cost=0.4,
+    options=CoremlInt8Options,
+    uses_data="if given",
+)
+def coreml_int8(source: Artifact, out: Path, job: Job, options: CoremlInt8Options) -> Notes:
+    """The scales of the ONNX file; around the int8 tensors `compute`, but for what samples drive beyond float16."""
+    return convert(source.path, out, options, np.float16 if options.compute == "float16" else np.float32, job)
 
 
-@step(source="onnx:mixed", target="coreml:mixed", needs=NEEDS, cost=0.4, options=CoremlInt8Options)
-def coreml_mixed(source: Artifact, out: Path, job: Job, options: CoremlInt8Options) -> Notes:  # noqa: ARG001
-    """The plan of the ONNX file; its float operators have the arithmetic of `compute`, like all around int8 tensors."""
-    return convert(source.path, out, options, np.float16 if options.compute == "float16" else np.float32)
+@step(
+    source="onnx:mixed",
+    target="coreml:mixed",
+    needs=MEASURING,
+    cost=0.4,
+    options=CoremlInt8Options,
+    uses_data="if given",
+)
+def coreml_mixed(source: Artifact, out: Path, job: Job, options: CoremlInt8Options) -> Notes:
+    """The plan of the ONNX file; its float operators compute as those of `coreml_int8` do around int8 tensors."""
+    return convert(source.path, out, options, np.float16 if options.compute == "float16" else np.float32, job)
 
 
 @step(
@@ -106,7 +121,7 @@ def convert(
     set_io(model, "float")  # a Core ML file cannot take or give codes
     prepare(model)
     contract = coreml_contract(model)
-    overflowing = float32_ops(model, contract_of(model), job, _unfit(model)) if job is not None else {}
+    overflowing = _overflowing(model, job) if job is not None and compute is np.float16 else {}
     with quiet_coremltools():
         built = build_program(model.graph, options.opset, compute, _with_decoders(model, overflowing))
         metadata = {CONTRACT_KEY: contract.to_json()}
@@ -136,6 +151,13 @@ def prepare(model: "ir.Model") -> None:
         fold_control_flow(model)
     if decompose(model, takes) and fold_control_flow(model):
         decompose(model, takes)
+
+
+def _overflowing(model: "ir.Model", job: Job) -> dict[str, str]:
+    """Names of the nodes that the job's samples keep in float32, with the reason."""
+    if any(node.op_type == "QuantizeLinear" for node in model.graph):
+        return overflowing_ops(model, contract_of(model), job)
+    return float32_ops(model, contract_of(model), job, _unfit(model))
 
 
 def _unfit(model: "ir.Model") -> dict[str, str]:

@@ -10,6 +10,7 @@ import numpy as np
 from edgewright.errors import BadModel, Error, UnsupportedOps
 from edgewright.export.coreml.border import border_dtype
 from edgewright.export.coreml.builder import CODES, MilBuilder, Value, element_type, is_compressed, static_shape
+from edgewright.export.coreml.fixed import computed, held
 from edgewright.export.coreml.lowerings import COREML
 from edgewright.export.coreml.names import Names
 from edgewright.export.coreml.numbers import int32_of, rounded, survives_float16
@@ -52,8 +53,13 @@ class GraphLowering:
         self._named_vars: set[int] = set()
         self._refused: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
         self._values: dict[ir.Value, Value] = {}
+        self._given: list[Any] = []
 
     def take_inputs(self, variables: list[Any]) -> None:
+        """Raises BadModel when there are none."""
+        if not variables:
+            raise BadModel("its graph has no inputs: every output is a constant, which needs no model")
+        self._given = variables
         for value, var in zip(self.graph.inputs, variables, strict=True):
             if not static_shape(value):
                 var = self.b.mb.squeeze(x=var, axes=[0])
@@ -105,10 +111,10 @@ class GraphLowering:
 
     def output(self, value: "ir.Value") -> Any:
         """The Var of a graph output: its own name, float32 or int32, rank 1 at least."""
-        var, wanted = self._value(value), border_dtype(value)
-        if isinstance(var, np.ndarray) or var.val is not None:
-            raise BadModel(f"output {value.name!r} is a constant: it does not depend on any input")
-        mb = self.b.mb
+        var, wanted, mb = self._value(value), border_dtype(value), self.b.mb
+        array = var if isinstance(var, np.ndarray) else var.val
+        if array is not None:
+            var = computed(mb, held(array, wanted, str(value.name)), self._given[0])
         if not var.shape:
             var = mb.expand_dims(x=var, axes=[0])
         if element_type(var) != wanted:

@@ -63,7 +63,8 @@ def _body(node: "ir.Node", opset: int) -> "ir.Function | None":
         return None
     body = onnx.FunctionProto.FromString(content)
     del body.output[len(node.outputs) :]
-    if not all(body.output):  # an output in the middle that nobody asked for
+    made = {*body.input, *(name for inner in body.node for name in inner.output)} - {""}
+    if not made.issuperset(body.output):  # one in the middle that nobody asked for, or that the body forgets
         return None
     function: ir.Function = ir.from_proto(body)
     for number, inner in enumerate(function.all_nodes()):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.errors import BadInput, BadModel
+from edgewright.export.onnx.bounds import require_bounds_within
 from edgewright.export.onnx.file import contract_of
 from edgewright.export.onnx.graph import constant, shape_of
 from edgewright.export.onnx.passes.batch import InputShape, set_lengths
@@ -74,6 +75,7 @@ def simplify_open(model: "ir.Model", shapes: Mapping[str, InputShape]) -> tuple[
     first, second = ir.from_proto(proto), ir.from_proto(proto)
     set_lengths(first, lengths_at(shapes, second=False))
     set_lengths(second, lengths_at(shapes, second=True))
+    require_bounds_within(first, second)
     (first, counts), (second, _) = simplify(first), simplify(second)
     _merge(first, second)
     varying = {str(a.name): _differing(a, b) for a, b in zip(first.graph.outputs, second.graph.outputs, strict=True)}

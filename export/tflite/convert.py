@@ -200,7 +200,7 @@ def _main(
         int8.add(fold_quantization(graph))
         fuse_biases(graph, activations, int8.nodes)
         fold_affine(graph, int8.nodes)
-        part_projections(graph, int8.nodes)
+        part_projections(graph, {*int8.nodes, *activations})
         fold_factors(graph, {*int8.nodes, *activations})
     ends = _ends(model.graph, contract)
     lowering = GraphLowering(builder, Layout(model.graph, TFLITE.rules(), ends), int8, activations)

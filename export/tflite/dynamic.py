@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 WINDOW_AXES = {"strideH": 1, "strideW": 2}
+RANK_OF_STRIDED = 4
+"""The most axes that the kernels of STRIDED_SLICE take in every runtime."""
 
 
 def at_trial_lengths(model: "ir.Model", contract: Contract) -> "tuple[tuple[ir.Model, ...], tuple[Trial, ...]]":
@@ -166,29 +168,39 @@ def _for_any(op: Op, other: Op, index: int, x: Tensor, y: Tensor) -> NDArray[Any
 
 
 def _clamped(a: Op, b: Op) -> tuple[Op, Op]:
-    """x[:100] is the whole of a short axis and a part of a long one: a STRIDED_SLICE, which stops at the border."""
+    """x[:100], x[-30:] and x[:-5] of an axis of any length: a STRIDED_SLICE, which stops at the borders."""
     if (a.code, b.code) != ("SLICE", "SLICE") or not all(_is_constant(x) for op in (a, b) for x in op.inputs[1:]):
         return a, b
-    stops = _goes_to_end(a) & ~_goes_to_end(b)
-    x, begin, size = b.inputs
-    assert x is not None and begin is not None and begin.data is not None and size is not None and size.data is not None
-    if not stops.any():
+    (begin, end, length), (begins, ends, lengths) = _bounds(a), _bounds(b)
+    stops = (end == length) & (ends < lengths)
+    counted = [(x != y) & (x - length == y - lengths) for x, y in ((begin, begins), (end, ends))]  # from the end
+    masked = (end == length) & (ends == lengths)
+    told = (counted[0] | (begin == begins)) & (masked | stops | counted[1] | (end == ends))
+    if not (stops | counted[0] | (counted[1] & ~masked)).any() or not told.all() or len(length) > RANK_OF_STRIDED:
         return a, b
-    ends = np.where(stops, begin.data + size.data, 0).astype(np.int32)
-    bounds = [begin, replace(begin, data=ends), replace(begin, data=np.ones_like(ends))]
-    options = {"endMask": sum(1 << int(axis) for axis in np.flatnonzero(~stops))}
-    version = version_of("STRIDED_SLICE", [x, *bounds], b.outputs[0], options)
+    limits = [np.where(each, y - lengths, y) for each, y in zip(counted, (begins, np.where(masked, 0, ends)))]
+    options = {"endMask": sum(1 << int(axis) for axis in np.flatnonzero(masked))}
+    given = b.inputs[1]
+    assert given is not None
+    bounds = [replace(given, data=each.astype(np.int32)) for each in (*limits, np.ones_like(begin))]
+    version = version_of("STRIDED_SLICE", [b.inputs[0], *bounds], b.outputs[0], options)
     return (
         Op("STRIDED_SLICE", version, (a.inputs[0], *bounds), a.outputs, options),
-        Op("STRIDED_SLICE", version, (x, *bounds), b.outputs, options),
+        Op("STRIDED_SLICE", version, (b.inputs[0], *bounds), b.outputs, options),
     )
+
+
+def _bounds(op: Op) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Where a SLICE begins and ends, and how long its operand is, by axis."""
+    begin, size = op.inputs[1], op.inputs[2]
+    assert begin is not None and begin.data is not None and size is not None and size.data is not None
+    return begin.data, begin.data + size.data, _lengths(op)
 
 
 def _goes_to_end(op: Op) -> NDArray[np.bool_]:
     """Along which axes a SLICE goes to the end of what it cuts."""
-    begin, size = op.inputs[1], op.inputs[2]
-    assert begin is not None and begin.data is not None and size is not None and size.data is not None
-    return np.asarray(begin.data + size.data == _lengths(op))
+    _, end, lengths = _bounds(op)
+    return np.asarray(end == lengths)
 
 
 def _lengths(op: Op) -> NDArray[Any]:

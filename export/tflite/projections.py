@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 MOVING = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")
 
 
-def part_projections(graph: "ir.Graph", int8: "Collection[ir.Node]") -> None:
-    """Gemm → Reshape[…, parts, …] → Transpose → Slice for each part ⇒ Gemm → Reshape → Transpose for each part."""
+def part_projections(graph: "ir.Graph", taken: "Collection[ir.Node]") -> None:
+    """Gemm → Reshape[…, parts, …] → Transpose → Slice for each part ⇒ Gemm → Reshape → Transpose for each part; the
+    nodes `taken` stay."""
     for node in list(graph):
-        if node.op_type == "Transpose" and node not in int8:
-            _part(graph, node)
+        if node.op_type == "Transpose" and node not in taken:
+            _part(graph, node, taken)
 
 
 def fold_factors(graph: "ir.Graph", taken: "Collection[ir.Node]") -> None:
@@ -43,11 +44,11 @@ def _source(product: "ir.Node", index: int) -> "ir.Node | None":
     return above if above is not None and is_linear(above) else None
 
 
-def _part(graph: "ir.Graph", transpose: "ir.Node") -> None:
+def _part(graph: "ir.Graph", transpose: "ir.Node", taken: "Collection[ir.Node]") -> None:
     reshape = _made_for(transpose, "Reshape")
     gemm = None if reshape is None else _made_for(reshape, "Gemm")
     shape, order = shape_of(transpose.inputs[0]), transpose.attributes.get_ints("perm", ())
-    if reshape is None or gemm is None or not is_linear(gemm) or shape is None or not order:
+    if reshape is None or gemm is None or gemm in taken or not is_linear(gemm) or shape is None or not order:
         return
     weight, bias, by_row = constant(gemm, 1), constant(gemm, 2), gemm.attributes.get_int("transB", 0)
     assert weight is not None

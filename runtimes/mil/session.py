@@ -42,7 +42,7 @@ class MilSession:
         return once
 
     def intermediates(self, inputs: Arrays) -> dict[str, Array]:
-        """Results of all operations by name; what is quantized as its readers see it."""
+        """Real-valued results of all operations by name."""
         seen: dict[str, Array] = {}
         self._machine(seen.__setitem__).call(self._feed(inputs))
         return {name: array for name, array in seen.items() if array.dtype.kind == "f"}

@@ -17,8 +17,10 @@ from edgewright.export.coreml.lowerings import COREML
 from edgewright.export.coreml.options import CoremlInt8Options, CoremlOptions
 from edgewright.export.lowering import schema_problems
 from edgewright.export.reasons import REASONS
+from edgewright.runtimes.artifact import digest_of
 from edgewright.runtimes.contract import CONTRACT_KEY, NAMES_KEY, Contract
 from edgewright.runtimes.mil.evaluate import evaluate
+from edgewright.runtimes.mil.session import MilSession
 from tests.export.coreml.packages import op_types, read_spec
 
 IOS17 = CoremlOptions()
@@ -200,6 +202,35 @@ def test_an_output_may_be_an_input_or_appear_twice(tmp_path: Path) -> None:
         assert [values[name].tolist() for name in "yzw"] == [[-1, 2], [0, 2], [0, 2]]
 
 
+@pytest.mark.parametrize("target", ["iOS15", "iOS17"])
+@pytest.mark.parametrize("compute", [np.float32, np.float16])
+def test_constant_outputs_and_inputs_that_nobody_reads(
+    compute: type[np.floating[Any]], target: str, tmp_path: Path
+) -> None:
+    graph = """g (bool[2] c, float[2,3] x) => (float[2] k, int64[2] n, bool d, float inf) {
+        n = Shape (x) k = Identity (r) d = Identity (t) inf = Identity (i)
+    }"""
+    constants = {
+        "r": np.array([1 / 3, -1e38], np.float32),
+        "t": np.array(True),
+        "i": np.array(-np.inf, np.float32),
+    }
+    out, again = tmp_path / "m.mlpackage", tmp_path / "again.mlpackage"
+    for path in (out, again):
+        convert(saved(tmp_path, graph, constants), path, CoremlOptions(target), compute)
+    assert digest_of(out) == digest_of(again)
+    session = MilSession(out)
+    given = {"c": np.array([True, False]), "x": np.full((2, 3), np.nan, np.float32)}
+    answers = session.run(given)
+    assert [info.name for info in session.contract.inputs] == ["c", "x"]
+    assert {name: (array.dtype.name, array.tolist()) for name, array in answers.items()} == {
+        "k": ("float32", constants["r"].tolist()),
+        "n": ("int64", [2, 3]),
+        "d": ("bool", True),
+        "inf": ("float32", -np.inf),
+    }
+
+
 def test_constants_beyond_float16_keep_their_node_in_float32(tmp_path: Path) -> None:
     graph = """g (float[1,2] x) => (float[1,2] y) {
         a = Mul (x, huge) b = Mul (a, tiny) c = Clip (b, low, high) y = Add (c, one)
@@ -224,7 +255,8 @@ def test_constants_beyond_float16_keep_their_node_in_float32(tmp_path: Path) -> 
     [
         ("g (float[N,4] x) => (float[N,4] y) { y = Relu(x) }", "fixed lengths"),
         ("g (float16[1,4] x) => (float16[1,4] y) { y = Relu(x) }", "takes and gives FLOAT"),
-        ("g (float[1,4] x) => (float[1,4] y, float[2] k) <float[2] k = {1, 2}> { y = Relu(x) }", "is a constant"),
+        ("g () => (float[2] y) <float[2] k = {1, 2}> { y = Relu(k) }", "no inputs: every output is a constant"),
+        ("g (float[2] x) => (int64[1] k) <int64[1] k = {3000000000}> { y = Relu(x) }", "integers beyond 32 bits"),
     ],
 )
 def test_an_unusable_border_is_a_bad_model(graph: str, message: str, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from edgewright.data import Samples
 from edgewright.errors import BadModel
-from edgewright.export.coreml.convert import coreml_float16
-from edgewright.export.coreml.options import CoremlOptions
+from edgewright.export.coreml.convert import coreml_float16, coreml_mixed
+from edgewright.export.coreml.options import CoremlInt8Options, CoremlOptions
 from edgewright.export.onnx import overflow
 from edgewright.export.onnx.file import contract_of, load_onnx, save_model
 from edgewright.export.onnx.float16 import float16
@@ -77,6 +77,34 @@ def test_the_same_operators_stay_float32_in_core_ml(tmp_path: Path) -> None:
         assert list(notes["overflowing"]) == notes["float32_nodes"]
         assert np.isfinite(answer).all() == (given is data)
     assert snr_db(wanted, answer) > 60
+
+
+PLANTED_IN_MIXED = (
+    "(float[1,64] x) => (float[1,64] y) <float s = {0.05}, int8 z = {0}, float big = {50000}, float one = {1}> {"
+    "q = QuantizeLinear(x, s, z) h = DequantizeLinear(q, s, z) a = Sigmoid(h) t = Add(a, a)"
+    "b = Mul(t, big) c = Relu(b) d = Div(c, big) e = Add(d, one)"
+    "r = QuantizeLinear(e, s, z) y = DequantizeLinear(r, s, z) }"
+)
+
+
+@pytest.mark.parametrize("compute", ["float16", "float32"])
+def test_a_float_part_of_a_mixed_plan_stays_float32_where_it_overflows(compute: str, tmp_path: Path) -> None:
+    """By range alone: rounding moves codes as well, but that keeps no operator."""
+    model, path = parse(PLANTED_IN_MIXED), tmp_path / "model.onnx"
+    save_model(model, contract_of(model), path)
+    model, data, options = load_onnx(path), job((64,), gain=3.0), CoremlInt8Options(compute=compute)
+    x = np.random.default_rng(1).standard_normal((1, 64), np.float32) * 3
+    wanted = answers(model, contract_of(model), Samples({"x": x}))[0]
+    found = {}
+    for name, given in (("without", Job()), ("with", data)):
+        out = tmp_path / f"{name}.mlpackage"
+        notes = coreml_mixed(artifact_at(path), out, given, options)
+        found[name] = evaluate(out, {"x": x}, arithmetic="float16-storage")["y"]
+        searched = given is data and compute == "float16"
+        assert ops(notes["overflowing"], model) == (["Mul", "Relu", "Div"] if searched else [])
+        assert list(notes["overflowing"]) == notes["float32_nodes"]
+    assert np.abs(found["with"] - wanted).max() <= 0.0501  # one code
+    assert (np.abs(found["without"] - wanted).max() > 0.1) == (compute == "float16")
 
 
 ONES = ", ".join(["1"] * 64)

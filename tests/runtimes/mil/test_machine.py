@@ -209,7 +209,7 @@ def test_an_operation_that_fails_says_where(saved: Saved) -> None:
         return mb.gather(x=x, indices=mb.cast(x=x, dtype="int32"), axis=1, validate_indices=False, name="y")
 
     package = written(saved, build, spec(1, 3))
-    assert evaluate(package, {"x": X - 1.5})["y"].tolist() == [[0.0, 0.0, -3.5]]  # coremltools adds 3 to -3
+    assert evaluate(package, {"x": X - 1.5})["y"].tolist() == [[[0.0, 0.0, -3.5]]]  # coremltools adds 3 to -3
     with pytest.raises(BadInput, match=r"gather → y failed on these inputs: index -2: from iOS 17 on"):
         evaluate(package, {"x": X - 3})
 
