@@ -121,7 +121,8 @@ def _over_depth(b: NodeBuilder, x: Tensor, w: Tensor, bias: Tensor, view: Window
     options = {"padding": padding, "strideD": depth, "strideH": height, "strideW": width}
     options |= {"dilationDFactor": 1, "dilationHFactor": 1, "dilationWFactor": 1}
     order = (2, 3, 4, 1, 0)
-    kernel = b.transpose(w, order) if w.data is None else b.constant(w.data.transpose(order), w.name)
+    scale = None if w.quantization is None else w.quantization.along(order.index(w.quantization.axis))
+    kernel = b.transpose(w, order) if w.data is None else b.constant(w.data.transpose(order), w.name, scale)
     b.emit("CONV_3D_TRANSPOSE", [b.integers(to.shape, "output_shape"), kernel, x, bias], options, to=to)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgewright.api.bundle import check_place, write_bundle
 from edgewright.api.measuring import time_all
-from edgewright.api.request import overlay, samples_of, step_options, wanted
+from edgewright.api.request import made_for, overlay, samples_of, step_options, wanted
 from edgewright.api.result import Build, Timing, accuracy_drop, shown
 from edgewright.benchmarks.fit import Fit, Verdict, fit
 from edgewright.data import Samples
@@ -146,6 +146,7 @@ def _best(name: str, fits: Sequence[tuple[Hop, Fit]]) -> Hop | None:
         hop
         for hop, each in fits
         if each.device == name and each.verdict in (Verdict.FITS, Verdict.TIGHT) and hop.verdict.diverged is None
+        if made_for(hop.artifact.spec, device(name))
     ]
     return min(good, key=lambda hop: (hop.artifact.size_bytes, hop.name), default=None)
 

@@ -61,7 +61,7 @@ def _impossible(recipe: Recipe) -> list[str]:
 
 def wanted(recipe: Recipe) -> tuple[Spec, ...]:
     """Every Spec that a device of the recipe accepts, at the recipe's precisions, in a fixed order."""
-    accepted = {spec for name in recipe.devices for spec in device(name).accepts if _made_for(spec, device(name))}
+    accepted = {spec for name in recipe.devices for spec in device(name).accepts if made_for(spec, device(name))}
     specs = tuple(spec for spec in sorted(accepted) if spec.precision in recipe.precisions and spec.format in EXPORTED)
     if not specs:
         precisions = ", ".join(recipe.precisions)
@@ -69,7 +69,7 @@ def wanted(recipe: Recipe) -> tuple[Spec, ...]:
     return specs
 
 
-def _made_for(spec: Spec, target: Device) -> bool:
+def made_for(spec: Spec, target: Device) -> bool:
     """Others load a microcontroller's files too, but have better ones."""
     return spec.format is not Format.TFLM or target.runtime == "tflite-micro"
 
