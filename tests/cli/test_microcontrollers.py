@@ -1,7 +1,6 @@
 """From the command line to a microcontroller: a .tflite file, its C++, its arena, its labels."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,27 +8,12 @@ import onnx.parser
 import pytest
 
 import edgewright
-from edgewright import cli
 from edgewright.errors import BadInput, BadRecipe
 from edgewright.recipe import read_recipe
 from edgewright.runtimes.micro import arena_bytes
 from edgewright.runtimes.read import read
 
 NAMES = ["rest", "walk", "run", "jump", "wave", "clap", "turn"]
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run a command line in this process; gives (exit code, stdout, stderr)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["edgewright", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out = capsys.readouterr()
-        return ended.value.code or 0, out.out, out.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,12 @@
 """`edgewright inspect --sensitivity`, and the budget that reaches a mixed build."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import edgewright
-from edgewright import cli
 from edgewright.api.request import step_options
 from edgewright.devices.device import Budget
 from edgewright.devices.spec import Precision
@@ -20,20 +18,6 @@ from edgewright.recipe import Recipe, read_recipe
 from edgewright.runtimes.artifact import artifact_at
 from edgewright.runtimes.read import read
 from tests.models import samples
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run a command line in this process; gives (exit code, stdout, stderr)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["edgewright", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out = capsys.readouterr()
-        return ended.value.code or 0, out.out, out.err
-
-    return run
 
 
 @pytest.fixture
