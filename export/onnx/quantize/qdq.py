@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from edgewright.export.onnx.graph import add_initializer, constant, drop_identities, make, shape_of
 from edgewright.export.onnx.quantize.grid import HIGH, LOW, Grid, activation_grid, channel_scales, encode_weight
 from edgewright.export.onnx.quantize.plan import Plan, clip_bounds, data_inputs, weight_axis
+from edgewright.export.onnx.quantize.ties import clear_of_ties, weight_scales_clear_of_ties
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -37,7 +38,7 @@ def insert_qdq(model: "ir.Model", plan: Plan, ranges: Ranges) -> Masters:
     float operators read the latter as it is. Weights and biases become integer initializers → DequantizeLinear. An
     activation that its producer's grid implies is dropped.
     """
-    grids = _grids(plan, ranges)
+    grids = _grids(model.graph, plan, ranges)
     direct = {act: producer for act, value in plan.clamped.items() if (producer := value.producer()) in plan.int8}
     for activation, producer in (plan.fused | direct).items():
         if _implied(activation, grids[activation.outputs[0]]):
@@ -54,7 +55,7 @@ def insert_qdq(model: "ir.Model", plan: Plan, ranges: Ranges) -> Masters:
     return {str(codes.name): array for codes, array in masters.items()}
 
 
-def _grids(plan: Plan, ranges: Ranges) -> "dict[ir.Value, Grid]":
+def _grids(graph: "ir.Graph", plan: Plan, ranges: Ranges) -> "dict[ir.Value, Grid]":
     """One grid a group: fixed by a kernel, or over the union of its members' ranges."""
     spans: dict[ir.Value, tuple[float, float]] = {}
     for value, leader in plan.groups.items():
@@ -72,6 +73,8 @@ def _grids(plan: Plan, ranges: Ranges) -> "dict[ir.Value, Grid]":
         least = _least_scale(value, plan, by_leader)
         if leader in spans and by_leader[leader].scale < least:
             by_leader[leader] = Grid(float(np.float32(least)), by_leader[leader].zero_point)
+    order = {node: index for index, node in enumerate(graph)}
+    by_leader = clear_of_ties(plan, by_leader, order)
     return {value: by_leader[leader] for value, leader in plan.groups.items()}
 
 
@@ -156,6 +159,8 @@ def _quantize_weight(node: "ir.Node", grids: "dict[ir.Value, Grid]") -> "dict[ir
     assert graph is not None
     assert x is not None
     scales = channel_scales(weight, axis, bias, grids[x].scale)
+    if (out := _output_grid(node, grids)) is not None:
+        scales = weight_scales_clear_of_ties(scales, grids[x].scale, out.scale)
     name = str(node.inputs[1].name)  # type: ignore[union-attr]
     codes = add_initializer(graph, f"{name}_int8", encode_weight(weight, axis, scales))
     scale = add_initializer(graph, f"{name}_scale", scales)
@@ -172,6 +177,13 @@ def _quantize_weight(node: "ir.Node", grids: "dict[ir.Value, Grid]") -> "dict[ir
         _replace_by_dequantized(node, 2, [codes, scale], 0)
         masters[codes] = bias
     return masters
+
+
+def _output_grid(node: "ir.Node", grids: "dict[ir.Value, Grid]") -> Grid | None:
+    """Of the codes that the node's kernel gives, behind an activation that it fuses. None where it gives floats."""
+    out = node.outputs[0]
+    readers = out.consumers()
+    return grids.get(out) or (grids.get(readers[0].outputs[0]) if len(readers) == 1 else None)
 
 
 def _replace_by_dequantized(node: "ir.Node", index: int, inputs: "list[ir.Value]", axis: int | None) -> None:
