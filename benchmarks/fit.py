@@ -1,11 +1,13 @@
 """Whether an artifact fits a device: FITS, TIGHT or NO, a line of reason a resource, a standing for every figure."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from edgewright.benchmarks.arena import Arena
 from edgewright.benchmarks.measurement import Measurement
+from edgewright.benchmarks.neural_engine.lint import Lint
+from edgewright.benchmarks.neural_engine.table import Eligibility
 from edgewright.benchmarks.units import bytes_text, ms_text, percent_text
 from edgewright.devices.device import Budget, Device, Figure
 from edgewright.devices.spec import Spec
@@ -26,7 +28,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Line:
-    """`standing` is that of the needed figure: measured, modelled or assumed. `verdict` None: stated, not judged."""
+    """`standing` is that of the needed figure: measured, modelled, published or assumed. `verdict` None: not judged."""
 
     resource: str
     verdict: Verdict | None
@@ -61,18 +63,22 @@ def fit(
     unverified: str | None = None,
     budget: Budget | None = None,
     arena: Arena | None = None,
+    neural_engine: Lint | None = None,
 ) -> Fit:
     """Judge what `read` found in a file against a device, and against the user's budget where one is set.
 
     `accuracy_drop` is a fraction; `unverified` says why it could not be measured here: then accuracy is stated as such
     and not judged. `arena` is what tflite-micro asked for (`arena_of`); without it, and for other
-    runtimes, RAM is modelled: live activations, and the weights where the device holds them in RAM.
+    runtimes, RAM is modelled: live activations, and the weights where the device holds them in RAM. With
+    `neural_engine`, of a Core ML package, two lines more: compressed weights decoded, and what is eligible.
     """
     spec = Spec(model.format, model.precision)
     budget = budget or Budget()
     if spec not in device.accepts:
         return Fit(device.name, str(spec), Verdict.NO, (_refused(spec, device),))
     lines = [_storage(model, device, budget), _ram(model, device, budget, arena), _latency(device, measurement, budget)]
+    if neural_engine is not None:
+        lines += _of_program(neural_engine, device, budget)
     if unverified is not None:
         lines.append(Line("accuracy", None, f"unverified: {unverified}", "unverified"))
     elif accuracy_drop is not None or budget.accuracy_drop is not None:
@@ -107,6 +113,20 @@ def _ram(model: Model, device: Device, budget: Budget, arena: Arena | None) -> L
         return _bytes_line("RAM", activations, "modelled", limit, f"activations; weights stay in flash{note}")
     parts = f"activations {bytes_text(activations)} + weights {bytes_text(model.parameter_bytes)}{note}"
     return _bytes_line("RAM", activations + model.parameter_bytes, "modelled", limit, parts)
+
+
+def _of_program(found: Lint, device: Device, budget: Budget) -> list[Line]:
+    """Weights that a runtime decodes when it loads them may not fit: TIGHT, since it may as well stream them."""
+    memory, lines = found.memory, []
+    if device.weights_in_ram and memory.weights_unpacked_bytes > memory.weights_stored_bytes:
+        parts = f"where weights are decoded to {bytes_text(memory.weights_unpacked_bytes)} at loading"
+        limit = _limit(device.ram_bytes, budget.ram_bytes)
+        line = _bytes_line("RAM, decoded", memory.unpacked_bytes, "modelled", limit, parts)
+        lines.append(replace(line, verdict=Verdict.TIGHT) if line.verdict is Verdict.NO else line)
+    share = percent_text(found.macs(Eligibility.ELIGIBLE) / (found.macs() or 1))
+    count = f"{found.count(Eligibility.ELIGIBLE)} of {len(found.operations)} operations"
+    text = f"{share} of the MACs eligible ({count}), {found.switches} hand-overs; eligible is no promise"
+    return [*lines, Line("Neural Engine", None, text, "published")]
 
 
 def _latency(device: Device, measurement: Measurement | None, budget: Budget) -> Line:

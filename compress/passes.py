@@ -3,28 +3,51 @@
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from edgewright.compress.training import Fit, Training, train_classifier
+from edgewright.data import Samples
 from edgewright.edits import Edit
+from edgewright.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Pass:
-    """`function(module, config, example_inputs)` gives a changed copy and its edit.
+class Given:
+    """What a pass may use beyond the module and its config.
 
-    `config` is a frozen dataclass type; `needs` maps distribution names to the extra that installs them.
+    `example_inputs` are one call's float inputs by name. `train` and `validation` are parts of the data that share no
+    sample, and never the test part. `fit` trains, with `finetune` as settings where the recipe has them. `cost` gives
+    what a module costs (ms, or any unit that falls as channels go), for passes with a target in it.
+    """
+
+    example_inputs: "Mapping[str, Tensor]"
+    train: Samples | None = None
+    validation: Samples | None = None
+    finetune: Training | None = None
+    fit: Fit = train_classifier
+    cost: "Callable[[nn.Module], float] | None" = None
+    progress: Progress = field(default_factory=Silent)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """`function(module, config, given)` gives a changed copy and its edit.
+
+    `config` is a frozen dataclass type; `needs` maps distribution names to the extra that installs them. `uses_data`
+    says whether the result depends on the samples.
     """
 
     name: str
     config: type
-    function: "Callable[[nn.Module, Any, Mapping[str, Tensor]], tuple[nn.Module, Edit]]"
+    function: "Callable[[nn.Module, Any, Given], tuple[nn.Module, Edit]]"
     needs: Mapping[str, str]
+    uses_data: bool = False
 
 
 @cache

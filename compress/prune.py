@@ -1,11 +1,11 @@
 """Structured pruning: remove whole channels by the norm of their filters, through every layer that depends on them."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgewright.compress.passes import Pass
+from edgewright.compress.passes import Given, Pass
 from edgewright.edits import Edit, difference
 from edgewright.errors import BadInput
 
@@ -37,9 +37,7 @@ class Prune:
             raise BadInput("prune: " + "; ".join(problems))
 
 
-def prune_channels(
-    module: "nn.Module", config: Prune, example_inputs: Mapping[str, "Tensor"]
-) -> "tuple[nn.Module, Edit]":
+def prune_channels(module: "nn.Module", config: Prune, given: Given) -> "tuple[nn.Module, Edit]":
     """A copy of `module` with fewer channels, and the edit that replays its structure. The outputs keep their size.
 
     Filter-norm importance: Li et al. 2017, "Pruning Filters for Efficient ConvNets" (arXiv 1608.08710); coupled
@@ -49,7 +47,7 @@ def prune_channels(
     import torch_pruning  # type: ignore[import-untyped]
 
     pruned = copy.deepcopy(module).eval()
-    examples = tuple(example_inputs.values())
+    examples = tuple(given.example_inputs.values())
     pruner = torch_pruning.BasePruner(
         pruned,
         examples,

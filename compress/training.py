@@ -4,6 +4,7 @@ A user's own function of the same signature can take its place in a recipe.
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,10 @@ def train_classifier(
     module.load_state_dict(best_state)
     module.eval()
     return best
+
+
+Fit = Callable[["nn.Module", Samples, Samples, Training, Progress], float]
+"""Trains a module in place on a train and a validation part; gives the best validation accuracy (0…1)."""
 
 
 def accuracy_of(module: "nn.Module", samples: Samples, batch: int = 512) -> float:

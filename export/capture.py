@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from edgewright.errors import BadModel
 from edgewright.export.lowering import INTERNAL_OPSET
 from edgewright.export.onnx.file import check_finite, forget_weights, save_model
+from edgewright.export.onnx.passes.corners import align_by_lengths
 from edgewright.export.onnx.quiet import quiet
 from edgewright.export.onnx.simplify import simplify
 from edgewright.export.steps import Job, NoOptions, Notes, step
@@ -39,6 +40,7 @@ def capture(source: Artifact, out: Path, job: Job, options: NoOptions) -> Notes:
     loaded = load_module(source.path, trusted=source.trusted)
     names = [info.name for info in loaded.contract.outputs]
     model, counts = simplify(capture_module(loaded.module, loaded.example_inputs, names))
+    counts |= {align_by_lengths.__name__: align_by_lengths(model)}
     save_model(model, loaded.contract, out)
     forget_weights(model)
     return {"opset": INTERNAL_OPSET, "passes": counts, "nodes": len(model.graph)}

@@ -7,15 +7,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from edgewright.compress.passes import passes
-from edgewright.compress.training import Training, train_classifier
+from edgewright.compress.passes import Given, passes
+from edgewright.compress.training import Fit, Training, train_classifier
 from edgewright.data import Samples
 from edgewright.devices.spec import Format, Precision, Spec
 from edgewright.errors import BadModel
 from edgewright.export.hop import Hop, Verdict
 from edgewright.export.onnx.passes.batch import InputShape
 from edgewright.export.pipeline import Pipeline
-from edgewright.progress import Progress
 from edgewright.runtimes.artifact import artifact_at
 from edgewright.runtimes.module import require_torch
 from edgewright.runtimes.module.preprocess import Preprocess
@@ -161,19 +160,24 @@ def compress(
     """The source behind one compression pass, then fine-tuned when `finetune` is given (which needs `samples`)."""
     chosen = passes()[name]
     fit = _fit_function(function)
+    def given(loaded: "Loaded") -> Given:
+        examples = {name: example.float() for name, example in loaded.example_inputs.items()}
+        train, validation = (samples and samples.part(part) for part in ("train", "validation"))
+        return Given(examples, train, validation, finetune, fit, progress=pipeline.progress)
 
     def change(loaded: "Loaded") -> "tuple[Loaded, dict[str, Any]]":
-        smaller, edit = chosen.function(loaded.inner, config, {k: v.float() for k, v in loaded.example_inputs.items()})
+        smaller, edit = chosen.function(loaded.inner, config, given(loaded))
         result = loaded.with_inner(smaller, edit)
         notes: dict[str, Any] = {"parameters_before": _parameters(loaded.inner), "parameters": _parameters(smaller)}
         if finetune is not None and samples is not None:
-            parts = samples.part("train"), samples.part("validation")
-            notes["validation_accuracy"] = fit(result.module, *parts, finetune, pipeline.progress)
+            train, validation = samples.part("train"), samples.part("validation")
+            notes["validation_accuracy"] = fit(result.module, train, validation, finetune, pipeline.progress)
             notes["seed"] = finetune.seed
         return result, notes
 
     options = {"config": asdict(config), "finetune": asdict(finetune) if finetune else None}
-    depends = {"train": samples.digest() if samples and finetune else None, "function": _digest(function)}
+    reads = samples is not None and (finetune is not None or chosen.uses_data)
+    depends = {"train": samples.digest() if samples is not None and reads else None, "function": _digest(function)}
     return _derived(pipeline, source, f"{source.name}+{name}", name, options, depends, change)
 
 
@@ -201,7 +205,7 @@ def _derived(
     )  # fmt: skip
 
 
-def _fit_function(reference: str | None) -> "Callable[[nn.Module, Samples, Samples, Training, Progress], float]":
+def _fit_function(reference: str | None) -> Fit:
     if reference is None:
         return train_classifier
     from edgewright.runtimes.module.factory import find

@@ -19,6 +19,7 @@ _BY_REASON: Mapping[str, tuple[str, ...]] = {
     _RANDOM: ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
     _TRAINING: tuple(f"ai.onnx.preview.training::{op}" for op in ("Adagrad", "Adam", "Gradient", "Momentum")),
     _BY_VALUES: ("Compress", "NonMaxSuppression", "NonZero", "Unique"),
+    "in training mode it draws random numbers: export the network in evaluation mode": ("Dropout",),
     "no operator reads the bits of one type as another": ("BitCast",),
     "an operator in preview: use Attention": ("ai.onnx.preview::FlexAttention",),
     "an image file is decoded in the app: make the pixels an input": ("ImageDecoder",),

@@ -1,5 +1,6 @@
 """Run parent and child on the same samples and judge the child; where it fails, name the first bad tensor."""
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,13 @@ from edgewright.export.hop import Hop, Verdict
 from edgewright.export.verify import Limit, fidelity, first_bad_tensor, limit_for, shortfalls
 from edgewright.progress import Progress
 from edgewright.runtimes.artifact import Artifact
+from edgewright.runtimes.contract import Contract
 from edgewright.runtimes.runtime import ROWS, batch_of, call_inputs, pick, run_samples
 
 Outputs = dict[str, NDArray[Any]]
-PROBES = 16
+LEAST_PROBES, MOST_PROBES = 4, 16
+PROBE_ELEMENTS = 2**18
+"""Of all probes together: sixteen small inputs, but four photos. A lowering that is wrong is wrong on each of them."""
 
 
 class Verifier:
@@ -107,4 +111,10 @@ def _probes(original: Artifact) -> Samples:
     contract = runtime.load(original).contract
     per_sample = () if contract.is_batched else (None,)
     shapes = {info.name: ((*per_sample, *info.shape), info.dtype) for info in contract.inputs}
-    return synthetic(shapes, count=PROBES * batch_of(contract, 1))
+    return synthetic(shapes, count=_calls(contract) * batch_of(contract, 1))
+
+
+def _calls(contract: Contract) -> int:
+    """How many inputs to draw: fewer where they are large, as their runs would take longer than the export."""
+    elements = sum(prod(length or 1 for length in info.shape) for info in contract.inputs)
+    return min(MOST_PROBES, max(LEAST_PROBES, PROBE_ELEMENTS // max(elements, 1)))

@@ -32,8 +32,13 @@ LIMITS: Mapping[Precision, Limit] = {
     Precision.INT8_WEIGHTS: Limit(20.0, 0.95),
     Precision.INT8_DYNAMIC: Limit(15.0, 0.93),
     Precision.INT4_WEIGHTS: Limit(8.0, 0.80),
+    Precision.PALETTIZED: Limit(8.0, 0.80),
+    Precision.SPARSE: Limit(8.0, 0.80),
 }
-"""By the precision of the child. float32 hops only reorder sums, float16 has 11 bits, int8 about 8 a layer, int4 4."""
+"""By the precision of the child. float32 hops only reorder sums, float16 has 11 bits, int8 about 8 a layer, int4 4.
+
+Palettes have as many bits as were asked for, and sparse weights lose what was asked: where nothing was, nothing.
+"""
 
 SAME_PRECISION = {
     Precision.INT8: Limit(25.0, 0.98),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgewright.devices.spec import Format
 from edgewright.errors import BadInput, BadModel
 from edgewright.runtimes.artifact import Artifact
+from edgewright.runtimes.contract import TensorInfo
 from edgewright.runtimes.coreml_contract import contract_of, names_in_file
 from edgewright.runtimes.runtime import Arrays
 
@@ -44,19 +45,31 @@ class CoreMlSession:
     def intermediates(self, inputs: Arrays) -> dict[str, NDArray[Any]]:  # noqa: ARG002 Core ML shows none
         return {}
 
-    def _feed(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+    def _feed(self, inputs: Arrays) -> dict[str, Any]:
         names = [self._in_file(info.name) for info in self.contract.inputs]
         arrays = map(np.atleast_1d, self.contract.to_file(inputs))  # Core ML has no scalars
-        return dict(zip(names, arrays, strict=True))
+        held = (_held(info, array) for info, array in zip(self.contract.inputs, arrays, strict=True))
+        return dict(zip(names, held, strict=True))
 
     def _in_file(self, name: str) -> str:
         return self._file_names.get(name, name)
 
-    def _predict(self, feed: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    def _predict(self, feed: dict[str, Any]) -> dict[str, Any]:
         try:
             return dict(self._model.predict(feed))
         except Exception as error:
             raise BadInput(f"Core ML failed on these inputs: {error}") from None
+
+
+def _held(info: TensorInfo, array: NDArray[Any]) -> Any:
+    """What coremltools wants: an image of uint8 pixels as PIL's, whose colors Core ML puts into the file's order."""
+    if info.image is None:
+        return array
+    from PIL import Image
+
+    pixels = array[0].astype(np.uint8)
+    ordered = pixels[::-1] if info.image == "BGR" else pixels
+    return Image.fromarray(ordered[0] if len(ordered) == 1 else np.ascontiguousarray(ordered.transpose(1, 2, 0)))
 
 
 class CoreMl:

@@ -6,7 +6,7 @@ Core ML user-defined metadata) under `CONTRACT_KEY`, so a file alone is enough t
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ class TensorInfo:
     `shape` and `dtype` are the original's (None: any length). `permutation` is set when the file's tensor is
     ``original.transpose(permutation)``. `file_dtype`, `scale` and `zero_point` tell how the file holds the values:
     real = (stored - zero_point) × scale. Axes in `open_axes` take any length; `shape` has the one to begin with.
+    `ranges`, one for each open axis, bound their lengths (None: no upper bound); `choices` are the only whole shapes.
+    `image` names the color layout of an input that a Core ML app gives as an image: one byte a pixel and channel.
     """
 
     name: str
@@ -38,6 +40,9 @@ class TensorInfo:
     scale: float | None = None
     zero_point: int | None = None
     open_axes: tuple[int, ...] = ()
+    ranges: tuple[tuple[int, int | None], ...] = ()
+    choices: tuple[tuple[int, ...], ...] = ()
+    image: str | None = None
 
     def to_file(self, array: NDArray[Any]) -> NDArray[Any]:
         """An array in the original's layout and dtype → as the file wants it, contiguous."""
@@ -69,12 +74,22 @@ class TensorInfo:
         ):
             want = "×".join("?" if n is None else str(n) for n in fixed)
             raise BadInput(f"input {self.name!r} wants shape {want}, got {'×'.join(map(str, array.shape))}")
+        if self.choices and array.shape not in self.choices:
+            known = " or ".join("×".join(map(str, shape)) for shape in self.choices)
+            raise BadInput(f"input {self.name!r} wants shape {known}, got {'×'.join(map(str, array.shape))}")
+        for axis, (low, high) in zip(self.open_axes, self.ranges):
+            if array.shape[axis] < low or (high is not None and array.shape[axis] > high):
+                wanted = f"{low} to {high}" if high is not None else f"{low} or more"
+                raise BadInput(f"input {self.name!r} has length {array.shape[axis]} at axis {axis}, wanted {wanted}")
 
 
 @dataclass(frozen=True)
 class Contract:
+    """`added` names outputs that the file has beside the original's: a classifier's label and its dictionary."""
+
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
+    added: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def is_batched(self) -> bool:
@@ -87,7 +102,10 @@ class Contract:
 
     def closed(self) -> "Contract":
         """With the lengths to begin with alone, for files that take no other."""
-        ends = (tuple(replace(info, open_axes=()) for info in infos) for infos in (self.inputs, self.outputs))
+        ends = (
+            tuple(replace(info, open_axes=(), ranges=(), choices=()) for info in infos)
+            for infos in (self.inputs, self.outputs)
+        )
         return Contract(*ends)
 
     def check_names(self, inputs: Collection[str], outputs: Collection[str], path: Path) -> None:
@@ -122,8 +140,11 @@ class Contract:
     def to_json(self) -> str:
         raw = asdict(self)
         for row in (*raw["inputs"], *raw["outputs"]):
-            if not row["open_axes"]:
-                del row["open_axes"]
+            for key in ("open_axes", "ranges", "choices", "image"):
+                if not row[key]:
+                    del row[key]
+        if not self.added:
+            del raw["added"]
         return json.dumps(raw, separators=(",", ":"), sort_keys=True)
 
     @classmethod
@@ -131,15 +152,14 @@ class Contract:
         """Raises BadInput on anything but a contract."""
         try:
             raw = json.loads(text)
-            return cls(_infos(raw["inputs"]), _infos(raw["outputs"]))
+            return cls(_infos(raw["inputs"]), _infos(raw["outputs"]), added=tuple(raw.get("added", ())))
         except (ValueError, KeyError, TypeError) as error:
             raise BadInput(f"unreadable {CONTRACT_KEY} in the file's metadata: {error}") from None
 
 
 def _infos(rows: Sequence[dict[str, Any]]) -> tuple[TensorInfo, ...]:
-    tuples = ("shape", "permutation", "open_axes")
-    infos = []
-    for row in rows:
-        fields: dict[str, Any] = {key: tuple(v) if key in tuples and v is not None else v for key, v in row.items()}
-        infos.append(TensorInfo(**fields))
-    return tuple(infos)
+    return tuple(TensorInfo(**{key: _as_tuple(value) for key, value in row.items()}) for row in rows)
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value

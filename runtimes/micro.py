@@ -15,16 +15,18 @@ from edgewright.runtimes.artifact import Artifact
 from edgewright.runtimes.descriptor import captured
 from edgewright.runtimes.runtime import Arrays
 from edgewright.runtimes.tflite_session import inner_tensors, real
-from edgewright.runtimes.tflite_view import open_tflite
+from edgewright.runtimes.tflite_view import TfliteView, open_tflite
 
 FIRST_ARENA_BYTES = 1 << 18
 LARGEST_ARENA_BYTES = 1 << 29
+DEQUANTIZE = 6
+"""In the schema's BuiltinOperator."""
 
 
 class MicroSession:
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._view = open_tflite(path)
+        self._view = _read(path)
         self.contract = self._view.contract
         view, main = self._view, self._view.main
         self.contract.check_names(view.inputs, view.outputs, path)
@@ -82,7 +84,7 @@ def arena_bytes(path: Path) -> int:
     """
     if RUNTIME.missing():
         raise MissingExtra("tflite-micro", "tflite-micro", "measuring an arena")
-    open_tflite(path)
+    _read(path)
     interpreter = _interpreter(path)
     text = [""]
     try:
@@ -95,6 +97,19 @@ def arena_bytes(path: Path) -> int:
     if found is None:
         raise BadModel(f"{path}: tflite-micro did not report its arena: {text[0].strip() or 'no output'}")
     return int(found.group(1))
+
+
+def _read(path: Path) -> TfliteView:
+    """Raises BadModel on a damaged file, and on one that the interpreter would run and answer wrongly."""
+    view = open_tflite(path)
+    for graph in view.graphs:
+        for op in graph.operators:
+            if op.code == DEQUANTIZE and len(graph.tensors[op.inputs[0]].scale) > 1:
+                raise BadModel(
+                    f"{path}: tflite-micro would read the first scale of {graph.tensors[op.inputs[0]].name!r} for all "
+                    "its channels; convert for `tflm`"
+                )
+    return view
 
 
 def _interpreter(path: Path, *, keep_inner: bool = False) -> Any:

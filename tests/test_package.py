@@ -58,7 +58,7 @@ print(json.dumps(found))
     file, devices, steps, runtimes, passes, rules = run(code, zipped=archive)
     assert file.startswith(str(archive))
     assert devices == ["apple-watch-s9", "nrf5340", "nucleo-l4r5zi", "raspberry-pi-4", "wear-os-w5"]
-    assert (steps, passes) == (22, ["prune"]) and {"torch", "onnxruntime", "litert"} <= set(runtimes) and rules > 60
+    assert (steps, passes) == (24, ["prune"]) and {"torch", "onnxruntime", "litert"} <= set(runtimes) and rules > 60
 
 
 def test_public_names():

@@ -34,7 +34,7 @@ def main() -> int:
     for case in node_cases():
         (known if case.dtypes() <= target.dtypes else others).append(judge(case, target))
     out = given.out or Path("docs") / f"{target.name}-operators.md"
-    out.write_text(page(target.name, target.dtypes, known, others))
+    out.write_text(page(target.name, target.dtypes, known, others, target.about))
     stored = _say(stored_cases(), target) if given.stored else []
     wrong = [verdict for verdict in (*known, *others, *stored) if verdict.outcome == "wrong"]
     for verdict in wrong:

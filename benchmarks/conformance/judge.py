@@ -24,9 +24,13 @@ Constants = Literal["none", "parameters", "all but the first", "all"]
 
 
 class Target(Protocol):
-    """What takes ONNX models. `dtypes` are ONNX's names of the element types that it computes with."""
+    """What takes ONNX models. `dtypes` are ONNX's names of the element types that it computes with.
+
+    `about` is a sentence that the page of its operators says of how the cases are written.
+    """
 
     name: str
+    about: str
     dtypes: frozenset[str]
 
     def convert(self, model: "onnx.ModelProto") -> bytes:

@@ -9,7 +9,9 @@ AIM = 0.9
 REASON_LENGTH = 160
 
 
-def page(target: str, dtypes: Iterable[str], counted: Sequence[Verdict], others: Sequence[Verdict]) -> str:
+def page(
+    target: str, dtypes: Iterable[str], counted: Sequence[Verdict], others: Sequence[Verdict], about: str = ""
+) -> str:
     """Markdown: `counted` are the node cases of the target's element types, `others` those of other types."""
     passed = sum(verdict.outcome == "passed" for verdict in counted)
     share = passed / len(counted) if counted else 1.0
@@ -27,7 +29,7 @@ def page(target: str, dtypes: Iterable[str], counted: Sequence[Verdict], others:
         "",
         "A case that is refused with everything computed is tried with its parameters constant (integers and scalars",
         "behind the first input), then with all inputs but the first constant, as weights are; the third column counts",
-        "the cases that passed so.",
+        f"the cases that passed so. {about}".rstrip(),
         "",
         "| operator | passed | with constants | cases | refused or wrong, and why |",
         "|---|---|---|---|---|",

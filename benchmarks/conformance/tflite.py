@@ -17,6 +17,7 @@ EXPORTER = "edgewright.export"
 
 class Tflite:
     name = "tflite"
+    about = ""
 
     def __init__(self) -> None:
         self.dtypes: frozenset[str] = import_module(f"{EXPORTER}.tflite.lower").DTYPES

@@ -17,7 +17,7 @@ def describe(spec: Any, package: Path) -> dict[str, Any]:
     """
     operations = main_operations(spec)
     weights = package / WEIGHT_FILE
-    compressed = [_compressed(operation) for operation in operations if operation.type in CODES]
+    compressed = [_compressed(operation) for operation in operations if _holds_codes(operation)]
     return {
         "operations": dict(sorted(Counter(op.type for op in operations if op.type != "const").items())),
         "weight_bytes": weights.stat().st_size if weights.exists() else 0,
@@ -30,6 +30,14 @@ def main_operations(spec: Any) -> list[Any]:
     """The operations of the one function, in order."""
     function = spec.mlProgram.functions["main"]
     return list(function.block_specializations[function.opset].operations)
+
+
+def _holds_codes(operation: Any) -> bool:
+    """Whether codes stand in the operation, and not what another one expands."""
+    if operation.type not in CODES:
+        return False
+    given = operation.inputs[CODES[operation.type]].arguments if CODES[operation.type] in operation.inputs else ()
+    return not any(argument.name for argument in given)
 
 
 def _compressed(operation: Any) -> dict[str, Any]:

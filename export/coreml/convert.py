@@ -1,30 +1,32 @@
 """Clean ONNX → Core ML ML program. Nothing here runs the result: Core ML itself exists on macOS only."""
 
-import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgewright.export.coreml.border import coreml_contract
+from edgewright.export.coreml.border import coreml_contract, set_ends
 from edgewright.export.coreml.content import describe
+from edgewright.export.coreml.interface import Interface, interface
 from edgewright.export.coreml.lowerings import COREML
 from edgewright.export.coreml.numbers import survives_float16
 from edgewright.export.coreml.options import CoremlInt4Options, CoremlInt8Options, CoremlOptions
 from edgewright.export.coreml.package import quiet_coremltools, write_package
-from edgewright.export.coreml.program import build_program
+from edgewright.export.coreml.program import MilProgram, build_program
 from edgewright.export.onnx.decompose import EXPANSIONS, decompose
 from edgewright.export.onnx.file import contract_of
+from edgewright.export.onnx.opening import at_trial_lengths
 from edgewright.export.onnx.overflow import float32_ops, overflowing_ops
+from edgewright.export.onnx.passes.batch import InputShape
 from edgewright.export.onnx.passes.constants import lift_constants
 from edgewright.export.onnx.passes.control_flow import CONTROL_FLOW, fold_control_flow
 from edgewright.export.onnx.quantize.ends import set_io
 from edgewright.export.onnx.quantize.recode import FORM_KEY, recode
 from edgewright.export.reasons import REASONS
 from edgewright.export.steps import Job, Notes, step
-from edgewright.runtimes.artifact import Artifact
-from edgewright.runtimes.contract import CONTRACT_KEY, NAMES_KEY
+from edgewright.runtimes.artifact import Artifact, digest_of
+from edgewright.runtimes.contract import TensorInfo
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -104,11 +106,17 @@ def coreml_int4_weights(source: Artifact, out: Path, job: Job, options: CoremlIn
 
 
 def convert(
-    onnx_path: Path, out: Path, options: CoremlOptions, compute: type[np.floating[Any]], job: Job | None = None
+    onnx_path: Path,
+    out: Path,
+    options: CoremlOptions,
+    compute: type[np.floating[Any]],
+    job: Job | None = None,
+    compress: Callable[[Any], Notes] | None = None,
 ) -> Notes:
     """Write `out`, an .mlpackage folder. Raises UnsupportedOps, BadModel or WriteFailed.
 
     With samples in `job`, nodes that would overflow on them stay float32 in a float16 program.
+    `compress` stores weights of a MIL program in another form, in place, and gives notes of its own.
     Notes: operation counts, bytes of weights, each compressed tensor and where it lies, the nodes that stayed float32
     in a float16 program because of this or because a constant of theirs would not survive the rounding, and what
     those of the first kind reach.
@@ -119,24 +127,50 @@ def convert(
     if FORM_KEY in model.metadata_props:
         recode(model, "s8s8")
     set_io(model, "float")  # a Core ML file cannot take or give codes
-    prepare(model)
-    contract = coreml_contract(model)
+    models, trials = at_trial_lengths(model, contract_of(model))
+    for each in {model, *models}:
+        prepare(each)
+    about = interface(coreml_contract(model), options, digest_of(onnx_path))
     overflowing = _overflowing(model, job) if job is not None and compute is np.float16 else {}
+    float32 = _with_decoders(model, overflowing)
+    stored: Notes = {}
     with quiet_coremltools():
-        built = build_program(model.graph, options.opset, compute, _with_decoders(model, overflowing))
-        metadata = {CONTRACT_KEY: contract.to_json()}
-        if built.renamed:
-            metadata[NAMES_KEY] = json.dumps(built.renamed, sort_keys=True)
-        spec = write_package(built.program, options, metadata, out)
+        programs = (_program(each, about, compute, float32, compress, stored) for each in models)
+        spec, built = write_package(programs, about, out, trials)
+    contract = about.contract
     return {
         "target": options.target,
         "compute": np.dtype(compute).name,
         "float32_nodes": list(built.float32_nodes),
         "overflowing": overflowing,
         "renamed": built.renamed,
+        "open_lengths": [f"{info.name}: {_lengths_text(info)}" for info in contract.inputs if info.open_axes],
+        "images": {info.name: info.image for info in contract.inputs if info.image is not None},
+        "classifier": about.scores,
         "scalars_as_vectors": [info.name for info in (*contract.inputs, *contract.outputs) if not info.shape],
         **describe(spec, out),
+        **stored,
     }
+
+
+def _program(
+    model: "ir.Model",
+    about: Interface,
+    compute: type[np.floating[Any]],
+    float32: Collection[str],
+    compress: Callable[[Any], Notes] | None,
+    stored: Notes,
+) -> MilProgram:
+    """What `compress` did is added to `stored`: it is the same at every length."""
+    set_ends(model.graph, about.contract)
+    built = build_program(model.graph, about.options.opset, compute, float32)
+    if compress is not None:
+        stored.update(compress(built.program))
+    return built
+
+
+def _lengths_text(info: TensorInfo) -> str:
+    return str(InputShape(tuple(int(n or 1) for n in info.shape), info.open_axes, info.ranges, info.choices))
 
 
 def prepare(model: "ir.Model") -> None:

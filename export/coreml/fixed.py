@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from edgewright.errors import BadModel
 from edgewright.export.coreml.numbers import int32_of
 
-MIL_NAMES = {"float32": "fp32", "int32": "int32"}
+MIL_NAMES = {"float32": "fp32", "float16": "fp16", "int32": "int32"}
 
 
 def held(array: NDArray[Any], dtype: str, output: str) -> NDArray[Any]:
     """The constant as a Core ML file gives it, rank 1 at least. Raises BadModel for integers beyond 32 bits."""
     given = np.atleast_1d(array)
-    exact = given.astype(np.float32) if dtype == "float32" else int32_of(given, saturate=False)
+    exact = given.astype(dtype) if dtype.startswith("float") else int32_of(given, saturate=False)
     if exact is None:
         raise BadModel(f"output {output!r} is a constant with integers beyond 32 bits, Core ML has none")
     return exact

@@ -2,29 +2,34 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgewright.errors import BadModel, Error, UnsupportedOps
+from edgewright.export.coreml.axes import agrees, held_shape
 from edgewright.export.coreml.border import border_dtype
 from edgewright.export.coreml.builder import CODES, MilBuilder, Value, element_type, is_compressed, static_shape
-from edgewright.export.coreml.fixed import computed, held
+from edgewright.export.coreml.fixed import MIL_NAMES, computed, held
+from edgewright.export.coreml.folded import folded, has_many_axes
 from edgewright.export.coreml.lowerings import COREML
-from edgewright.export.coreml.names import Names
+from edgewright.export.coreml.names import Names, operations_in
 from edgewright.export.coreml.numbers import int32_of, rounded, survives_float16
 from edgewright.export.lowering import attributes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-MAX_RANK = 5
 QUANTIZING = ("QuantizeLinear", "DequantizeLinear")
 PARTS = ("Concat", "Split")
 """Their rules leave empty parts out."""
 FLOAT32_ONLY = {"LSTM": "iOS17", "RNN": "iOS17"}
 """Operators whose MIL operation computes in float32 alone below that target."""
+CHOOSING = "NonMaxSuppression"
+"""Which boxes stay must not depend on the rounding of their sides to float16."""
+OF_ANY_LENGTH = ("Add", "Cast", "Gather", "GatherND", "Identity", "Mul", "Squeeze", "Sub", "Transpose")
+"""Their rules take rows that are counted only when the program runs."""
 
 
 class GraphLowering:
@@ -56,9 +61,9 @@ class GraphLowering:
         self._given: list[Any] = []
 
     def take_inputs(self, variables: list[Any]) -> None:
-        """Raises BadModel when there are none."""
-        if not variables:
-            raise BadModel("its graph has no inputs: every output is a constant, which needs no model")
+        """Raises BadModel when there are none and the target wants one."""
+        if not variables and self.b.opset < "iOS18":
+            raise BadModel("its graph has no inputs; Core ML takes a file without from target iOS18 / watchOS11 on")
         self._given = variables
         for value, var in zip(self.graph.inputs, variables, strict=True):
             if not static_shape(value):
@@ -110,22 +115,23 @@ class GraphLowering:
             )
 
     def output(self, value: "ir.Value") -> Any:
-        """The Var of a graph output: its own name, float32 or int32, rank 1 at least."""
+        """The Var of a graph output: its own name, rank 1 at least, in the type of the border."""
         var, wanted, mb = self._value(value), border_dtype(value), self.b.mb
         array = var if isinstance(var, np.ndarray) else var.val
         if array is not None:
-            var = computed(mb, held(array, wanted, str(value.name)), self._given[0])
+            constant = held(array, wanted, str(value.name))
+            var = computed(mb, constant, self._given[0]) if self._given else mb.identity(x=constant)
         if not var.shape:
             var = mb.expand_dims(x=var, axes=[0])
         if element_type(var) != wanted:
-            var = mb.cast(x=var, dtype="fp32" if wanted == "float32" else "int32")
+            var = mb.cast(x=var, dtype=MIL_NAMES[wanted])
         elif self._is_named(var):
             var = mb.identity(x=var)
         return self._rename(var, self.names.of(str(value.name)))
 
     def name_the_rest(self, function: Any) -> None:
         """Operations that no tensor names must not take a tensor's name either."""
-        for operation in _operations(function):
+        for operation in operations_in(function):
             for var in operation.outputs:
                 if id(var) not in self._named_vars:
                     self._rename(var, self.names.free(var.name))
@@ -133,21 +139,27 @@ class GraphLowering:
     def _apply(self, node: "ir.Node") -> tuple[Value, ...]:
         for value in (*node.inputs, *node.outputs):
             shape = static_shape(value) if value is not None else []
-            if len(shape) > MAX_RANK:
-                raise self.b.refusal(f"rank {len(shape)}, Core ML tensors have at most {MAX_RANK} dimensions")
             parameter = value in node.inputs[1:] or node.op_type in PARTS  # as parameter an empty list is meant
             if 0 in shape and not parameter:
                 raise self.b.refusal("an empty tensor")
+        self._need_known_lengths(node)
         rule = COREML.rules()[node.op_type]
         inputs = [None if value is None else self._value(value) for value in node.inputs]
         self.b.dtype = self._arithmetic(node, inputs)
+        ready = [self._ready(node, value) for value in inputs]
         try:
-            result = rule.function(self.b, *[self._ready(node, value) for value in inputs], **attributes(node))
+            many = has_many_axes(node)
+            result = folded(self.b, node, ready) if many else rule.function(self.b, *ready, **attributes(node))
         except (ValueError, NotImplementedError) as error:
             if isinstance(error, Error):
                 raise
             raise self.b.refusal(_reason(error)) from error
         return tuple(result) if isinstance(result, tuple | list) else (result,)
+
+    def _need_known_lengths(self, node: "ir.Node") -> None:
+        shapes = [value.shape for value in node.inputs if value is not None and value.shape is not None]
+        if node.op_type not in OF_ANY_LENGTH and not all(shape.is_static() for shape in shapes):
+            raise self.b.refusal("how many rows it reads is known only when it runs: do it in the app")
 
     def _value(self, value: "ir.Value") -> Value:
         if value not in self._values and value.const_value is not None:
@@ -170,7 +182,7 @@ class GraphLowering:
             return np.float32
         weights = [value for value in inputs if is_compressed(value)]
         fits = all(survives_float16(array) for array in arrays) and all(element_type(w) == "float16" for w in weights)
-        if fits and node.name not in self._float32:
+        if fits and node.name not in self._float32 and node.op_type != CHOOSING:
             return np.float16
         self.float32_nodes[str(node.name)] = None
         return np.float32
@@ -212,7 +224,8 @@ class GraphLowering:
         """Give a new Var the name of its tensor, after checking that MIL inferred what ONNX did."""
         if isinstance(result, np.ndarray):
             return result
-        if value.shape is not None and value.shape.is_static() and list(result.shape) != static_shape(value):
+        known = value.shape is not None and value.shape.is_static()
+        if known and not agrees(result, held_shape(static_shape(value))):
             raise Error(
                 f"{node.op_type} {node.name!r}: MIL infers shape {list(result.shape)} for "
                 f"{value.name!r}, ONNX {static_shape(value)}; please report this model"
@@ -230,14 +243,6 @@ class GraphLowering:
             var.op.name = name
         self._named_vars.add(id(var))
         return var
-
-
-def _operations(block: Any) -> Iterator[Any]:
-    """Those of a block, with those of the blocks inside."""
-    for operation in block.operations:
-        for inside in operation.blocks:
-            yield from _operations(inside)
-        yield operation
 
 
 def _reason(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """Names of tensors in a MIL program."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -30,3 +31,11 @@ class Names:
         while name in self.taken:
             name += "_mil"
         return name
+
+
+def operations_in(block: Any) -> Iterator[Any]:
+    """Those of a block, with those of the blocks inside."""
+    for operation in block.operations:
+        for inside in operation.blocks:
+            yield from operations_in(inside)
+        yield operation

@@ -1,4 +1,4 @@
-"""A clean ONNX graph → a MIL program: one function `main`, float32 at its border, tensors named as in the graph."""
+"""A clean ONNX graph → a MIL program: one function `main`, tensors named as in the graph."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -53,5 +53,5 @@ def build_program(
 def _placeholder(mb: Any, value: "ir.Value") -> Any:
     from coremltools.converters.mil.mil import types
 
-    kind = types.fp32 if border_dtype(value) == "float32" else types.int32
-    return mb.placeholder(shape=static_shape(value) or [1], dtype=kind)
+    kinds = {"float32": types.fp32, "float16": types.fp16, "int32": types.int32}
+    return mb.placeholder(shape=static_shape(value) or [1], dtype=kinds[border_dtype(value)])

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from edgewright.export.onnx.file import contract_of, forget_weights, load_onnx, save_model
 from edgewright.export.onnx.opening import simplify_open
 from edgewright.export.onnx.passes.batch import InputShape, fix_lengths
+from edgewright.export.onnx.passes.corners import align_by_lengths
 from edgewright.export.onnx.preprocess import preprocess_onnx
 from edgewright.export.onnx.simplify import simplify
 from edgewright.export.steps import Notes
@@ -26,6 +27,8 @@ def import_onnx(path: Path, out: Path, shapes: Mapping[str, InputShape] = AS_GIV
     fixed = fix_lengths(model, shapes)
     opened = {name: shape for name, shape in shapes.items() if shape.open_axes}
     model, counts = simplify_open(model, opened) if opened else simplify(model)
+    if not opened:
+        counts |= {align_by_lengths.__name__: align_by_lengths(model)}
     save_model(model, contract_of(model), out)
     forget_weights(model)
     return {"imported_opset": imported_opset, "batch_fixed_to_1": fixed, "passes": counts, "nodes": len(model.graph)}

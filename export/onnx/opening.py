@@ -47,12 +47,26 @@ class Trial:
 def trials_of(shapes: Mapping[str, InputShape]) -> dict[int, Trial]:
     """By the length to begin with: open axes of several inputs that begin with the same length are one length.
 
-    Raises BadInput where there are more of them than can be told apart.
+    Where an input has choices that say all, they are tried. Raises BadInput where there are more open lengths than can
+    be told apart.
     """
     begins = sorted({shape.lengths[axis] for shape in shapes.values() for axis in shape.open_axes})
     if len(begins) > len(PRIMES):
         raise BadInput(f"{len(begins)} open lengths; at most {len(PRIMES)} can be told apart")
-    return {n: Trial(n, n + STEP, n + STEP + prime) for n, prime in zip(begins, PRIMES, strict=False)}
+    free = {n: Trial(n, n + STEP, n + STEP + prime) for n, prime in zip(begins, PRIMES, strict=False)}
+    return free | {n: trial for shape in shapes.values() for n, trial in _chosen(shape).items()}
+
+
+def _chosen(shape: InputShape) -> dict[int, Trial]:
+    """Trials at two of the choices, where all others follow from them; a network that halves its images and joins them
+    again takes no other lengths."""
+    columns = {column for column in zip(*shape.choices, strict=True) if len(set(column)) > 1}
+    second = next((i for i in range(1, len(shape.choices)) if all(column[i] != column[0] for column in columns)), None)
+    if second is None or min(map(min, columns)) == 1 or (len(shape.choices) > 2 and len(columns) > 1):
+        return {}
+    trials = {column[0]: Trial(column[0], column[0], column[second]) for column in columns}
+    regular = all((n - column[0]) % (column[second] - column[0]) == 0 for column in columns for n in column)
+    return trials if regular else {}
 
 
 def lengths_at(shapes: Mapping[str, InputShape], second: bool) -> dict[str, list[int]]:
@@ -76,23 +90,55 @@ def simplify_open(model: "ir.Model", shapes: Mapping[str, InputShape]) -> tuple[
     set_lengths(first, lengths_at(shapes, second=False))
     set_lengths(second, lengths_at(shapes, second=True))
     require_bounds_within(first, second)
-    (first, counts), (second, _) = simplify(first), simplify(second)
+    try:
+        (first, counts), (second, _) = simplify(first), simplify(second)
+    except BadModel as error:
+        tried = ", ".join(f"{trial.first} and {trial.second}" for trial in trials_of(shapes).values())
+        raise BadModel(
+            f"{error}\nwith open lengths ({tried} were tried); {ADVICE}, or choices x=1,3,64,64|1,3,128,128"
+        ) from error
     _merge(first, second)
     varying = {str(a.name): _differing(a, b) for a, b in zip(first.graph.outputs, second.graph.outputs, strict=True)}
     set_lengths(first, {name: shape.lengths for name, shape in shapes.items()})
     infer_shapes(first)
     require_static(first)
-    opened = {name: shape.open_axes for name, shape in shapes.items()} | varying
     first.metadata_props.pop(CONTRACT_KEY, None)
-    first.metadata_props[CONTRACT_KEY] = _opened(contract_of(first), opened).to_json()
+    first.metadata_props[CONTRACT_KEY] = _opened(contract_of(first), shapes, varying).to_json()
     return first, counts
 
 
-def _opened(contract: Contract, axes: Mapping[str, tuple[int, ...]]) -> Contract:
-    def opened(info: TensorInfo) -> TensorInfo:
-        return replace(info, open_axes=axes.get(info.name, ()))
+def at_trial_lengths(model: "ir.Model", contract: Contract) -> "tuple[tuple[ir.Model, ...], tuple[Trial, ...]]":
+    """Two copies of a model, with open axes that are longer than those to begin with, and how long they are; itself
+    where none is open."""
+    import onnx_ir as ir
 
-    return Contract(tuple(map(opened, contract.inputs)), tuple(map(opened, contract.outputs)))
+    if not any(info.open_axes for info in contract.inputs):
+        return (model,), ()
+    proto, shapes = ir.to_proto(model), _open_shapes(contract)
+    copies = ir.from_proto(proto), ir.from_proto(proto)
+    for copy, second in zip(copies, (False, True), strict=True):
+        set_lengths(copy, lengths_at(shapes, second))
+        infer_shapes(copy)
+    return copies, tuple(trials_of(shapes).values())
+
+
+def _open_shapes(contract: Contract) -> dict[str, InputShape]:
+    return {
+        info.name: InputShape(tuple(int(n or 1) for n in info.shape), info.open_axes, info.ranges, info.choices)
+        for info in contract.inputs
+        if info.open_axes
+    }
+
+
+def _opened(contract: Contract, shapes: Mapping[str, InputShape], outputs: Mapping[str, tuple[int, ...]]) -> Contract:
+    def opened(info: TensorInfo) -> TensorInfo:
+        shape = shapes.get(info.name, InputShape(()))
+        return replace(info, open_axes=shape.open_axes, ranges=shape.ranges, choices=shape.choices)
+
+    return Contract(
+        tuple(map(opened, contract.inputs)),
+        tuple(replace(info, open_axes=outputs.get(info.name, ())) for info in contract.outputs),
+    )
 
 
 def _differing(first: "ir.Value", second: "ir.Value") -> tuple[int, ...]:

@@ -78,7 +78,11 @@ def _axis(size: int, out: int, factor: float, ends: tuple[float, float], transfo
             positions = start * (size - 1) + (at * span / (resized - 1) if resized != 1 else span / 2 + 0 * at)
             outside = (positions < 0) | (positions > size - 1)
         case "half_pixel_symmetric":
-            positions = size / 2 * (1 - out / resized) + (at + 0.5) / factor - 0.5
+            single = np.float32(factor)  # as onnxruntime: its floor and ceil part whole numbers by the last bit
+            offset = np.float32(size / 2) * (1 - np.float32(out) / (single * np.float32(size)))
+            positions = (offset + (at.astype(np.float32) + np.float32(0.5)) / single - np.float32(0.5)).astype(
+                np.float64
+            )
         case "pytorch_half_pixel" if out == 1:
             positions = np.zeros(out)
         case _:

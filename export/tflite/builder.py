@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -218,11 +218,29 @@ class Builder:
             return tensor
         key = _content(tensor)
         if key not in self._decoded:
-            real = Tensor(f"{tensor.name}/dequantized", tensor.shape, np.dtype(np.float32))
-            version = version_of("DEQUANTIZE", [tensor], real, {})
-            self.ops.append(Op("DEQUANTIZE", version, (tensor,), (real,), {}))
-            self._decoded[key] = real
+            by_channel = self.micro and tensor.quantization.scale.size > 1
+            self._decoded[key] = (self._decoded_by_channel if by_channel else self._dequantized)(tensor)
         return self._decoded[key]
+
+    def _dequantized(self, codes: Tensor) -> Tensor:
+        real = Tensor(f"{codes.name}/dequantized", codes.shape, np.dtype(np.float32))
+        self.ops.append(Op("DEQUANTIZE", version_of("DEQUANTIZE", [codes], real, {}), (codes,), (real,), {}))
+        return real
+
+    def _decoded_by_channel(self, codes: Tensor) -> Tensor:
+        """DEQUANTIZE in tflite-micro takes the first scale for all: there the codes become floats, and those are
+        multiplied."""
+        grid = codes.quantization
+        assert grid is not None
+        if grid.zero_point.any():
+            raise Error(f"{codes.name}: zero points by channel of weights of a float operator; store them symmetric")
+        along = [1] * len(codes.shape)
+        along[grid.axis] = grid.scale.size
+        whole = self._dequantized(replace(codes, quantization=BYTES))
+        scales = self.constant(grid.scale.reshape(along), f"{codes.name}/scales")
+        real = self.tensor(f"{codes.name}/decoded", codes.shape, np.float32)
+        self.emit("MUL", [whole, scales], [real], {"fusedActivationFunction": "NONE"})
+        return real
 
     def _as_half(self, tensor: Tensor, data: NDArray[Any]) -> Tensor:
         if np.abs(data).max() > np.finfo(np.float16).max:

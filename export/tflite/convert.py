@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgewright.errors import BadInput, BadModel, Error, WriteFailed, nearest
+from edgewright.export.metadata import Metadata
 from edgewright.export.onnx.counted import counted_names, counting_nodes
 from edgewright.export.onnx.decompose import EXPANSIONS, decompose
 from edgewright.export.onnx.file import contract_of, reopen
+from edgewright.export.onnx.opening import at_trial_lengths
 from edgewright.export.onnx.passes.control_flow import fold_control_flow
 from edgewright.export.onnx.passes.group_norm import fuse_group_norm
 from edgewright.export.onnx.passes.widening import widen_scans
@@ -22,12 +24,12 @@ from edgewright.export.tflite.activations import fuse_activations
 from edgewright.export.tflite.builder import Builder, Op, Subgraph
 from edgewright.export.tflite.captures import pass_captured_values
 from edgewright.export.tflite.counted import with_counts
-from edgewright.export.tflite.dynamic import at_trial_lengths, for_any_length
+from edgewright.export.tflite.dynamic import for_any_length
 from edgewright.export.tflite.flatbuffer import check_size, constant_bytes, min_runtime_version, serialize
 from edgewright.export.tflite.layout import LAST, ORIGINAL, Form, Layout
 from edgewright.export.tflite.linear import fold_affine, fuse_biases
 from edgewright.export.tflite.lower import GraphLowering
-from edgewright.export.tflite.metadata import Metadata, attach, describe
+from edgewright.export.tflite.metadata import attach, describe, files_of
 from edgewright.export.tflite.projections import fold_factors, part_projections
 from edgewright.export.tflite.quantization import Int8, fold_quantization
 from edgewright.export.tflite.rules import TFLITE
@@ -166,7 +168,7 @@ def convert(
     if metadata is not None:
         carried[METADATA_KEY] = describe(metadata, contract, names[0], names[1])
     content = serialize(main, names[0], names[1], carried, lean=micro)
-    content = attach(content, metadata.files() if metadata else {})
+    content = attach(content, files_of(metadata) if metadata else {})
     ops = main.all_ops()
     return Converted(content, contract, ops, _notes(model.graph, ops, int8, builder, len(content)))
 

@@ -6,50 +6,21 @@ a[164,24] = RESHAPE(x[164,4,6], (164,24))  ⇒
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.errors import UnsupportedOps
-from edgewright.export.onnx.opening import Trial, lengths_at, trials_of
-from edgewright.export.onnx.passes.batch import InputShape, set_lengths
-from edgewright.export.onnx.passes.shapes import infer_shapes
+from edgewright.export.onnx.opening import Trial
 from edgewright.export.tflite.builder import Op, Subgraph
 from edgewright.export.tflite.kernels import version_of
 from edgewright.export.tflite.lengths import Lengths
 from edgewright.export.tflite.tensor import Tensor
-from edgewright.runtimes.contract import Contract
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
 
 WINDOW_AXES = {"strideH": 1, "strideW": 2}
 RANK_OF_STRIDED = 4
 """The most axes that the kernels of STRIDED_SLICE take in every runtime."""
-
-
-def at_trial_lengths(model: "ir.Model", contract: Contract) -> "tuple[tuple[ir.Model, ...], tuple[Trial, ...]]":
-    """Two copies of a model, with open axes that are longer than those to begin with, and how long they are; itself
-    where none is open."""
-    import onnx_ir as ir
-
-    if not any(info.open_axes for info in contract.inputs):
-        return (model,), ()
-    proto, shapes = ir.to_proto(model), _open_shapes(contract)
-    copies = ir.from_proto(proto), ir.from_proto(proto)
-    for copy, second in zip(copies, (False, True), strict=True):
-        set_lengths(copy, lengths_at(shapes, second))
-        infer_shapes(copy)
-    return copies, tuple(trials_of(shapes).values())
-
-
-def _open_shapes(contract: Contract) -> dict[str, InputShape]:
-    return {
-        info.name: InputShape(tuple(int(n or 1) for n in info.shape), info.open_axes)
-        for info in contract.inputs
-        if info.open_axes
-    }
 
 
 def for_any_length(first: Subgraph, second: Subgraph, trials: tuple[Trial, ...]) -> Subgraph:
@@ -140,7 +111,8 @@ def _why_not(a: Op, b: Op) -> str | None:
 
 def _why_not_padded(a: Op, b: Op) -> str | None:
     """SAME with a stride pads by what is left over of the length; ONNX pads by a fixed amount."""
-    x, y = a.inputs[-1 if a.code == "TRANSPOSE_CONV" else 0], b.inputs[-1 if b.code == "TRANSPOSE_CONV" else 0]
+    where = 2 if a.code == "TRANSPOSE_CONV" else 0  # of the input
+    x, y = a.inputs[where], b.inputs[where]
     if a.options.get("padding") != "SAME" or x is None or y is None:
         return None
     strided = [axis for option, axis in WINDOW_AXES.items() if a.options[option] > 1]

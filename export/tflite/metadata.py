@@ -7,11 +7,10 @@ the model's own bytes, which the runtimes ignore. Schema: `metadata_schema.fbs` 
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgewright.errors import BadInput
+from edgewright.export.metadata import Metadata
 from edgewright.runtimes.contract import Contract, TensorInfo
 
 if TYPE_CHECKING:
@@ -26,48 +25,9 @@ COLOR_SPACE = {3: 1, 1: 2}  # channels → RGB, GRAYSCALE
 UNSET = 0  # no offset
 
 
-@dataclass(frozen=True)
-class Metadata:
-    """What apps and people read off a .tflite file.
-
-    `labels` name the classes, along the last axis of an output. `mean` and `std`, one for all channels or one each, say
-    what is left for the app to do: input = (raw - mean) / std.
-    """
-
-    name: str = ""
-    description: str = ""
-    version: str = ""
-    author: str = ""
-    license: str = ""
-    labels: tuple[str, ...] = ()
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        problems = []
-        if len(self.mean) != len(self.std):
-            problems.append(f"{len(self.mean)} mean(s) but {len(self.std)} std(s)")
-        if any(value <= 0 for value in self.std):
-            problems.append("std must be positive")
-        if any("\n" in label for label in self.labels):
-            problems.append("a label may not hold a line break")
-        if problems:
-            raise BadInput("metadata: " + "; ".join(problems))
-
-    def files(self) -> dict[str, bytes]:
-        """The associated files, by name."""
-        return {LABELS_FILE: "".join(f"{label}\n" for label in self.labels).encode()} if self.labels else {}
-
-
-def read_labels(path: Path) -> tuple[str, ...]:
-    """One label a line. Raises BadInput when there is none, or no such file."""
-    try:
-        labels = tuple(path.read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: no file of labels ({error})") from None
-    if not labels:
-        raise BadInput(f"{path}: it holds no labels, one a line")
-    return labels
+def files_of(metadata: Metadata) -> dict[str, bytes]:
+    """The associated files, by name."""
+    return {LABELS_FILE: "".join(f"{label}\n" for label in metadata.labels).encode()} if metadata.labels else {}
 
 
 def describe(metadata: Metadata, contract: Contract, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
@@ -83,8 +43,8 @@ def describe(metadata: Metadata, contract: Contract, inputs: Sequence[str], outp
     labelled = next((info for info in given if _file_shape(info)[-1:] == (len(metadata.labels),)), None)
     _check_fit(metadata, taken, given, labelled)
     b = flatbuffers.Builder(1024)
-    in_tables = [_input(b, info, metadata if index == 0 else Metadata()) for index, info in enumerate(taken)]
-    out_tables = [_output(b, info, labelled=bool(metadata.labels) and info is labelled) for info in given]
+    in_tables = [_input(b, info, metadata, normalized=index == 0) for index, info in enumerate(taken)]
+    out_tables = [_output(b, info, metadata, labelled=bool(metadata.labels) and info is labelled) for info in given]
     subgraph = _table(b, {2: _tables(b, in_tables), 3: _tables(b, out_tables)})
     texts = (metadata.name, metadata.description, metadata.version, metadata.author, metadata.license, PARSER_VERSION)
     fields = dict(zip((0, 1, 2, 4, 5, 7), (_text(b, text) for text in texts), strict=True))
@@ -120,25 +80,27 @@ def _check_fit(
         raise BadInput("metadata: " + "; ".join(problems))
 
 
-def _input(b: "flatbuffers.Builder", info: TensorInfo, metadata: Metadata) -> int:
+def _input(b: "flatbuffers.Builder", info: TensorInfo, metadata: Metadata, *, normalized: bool) -> int:
     units = UNSET
-    if metadata.mean:
+    if metadata.mean and normalized:
         options = _table(b, {0: _floats(b, metadata.mean), 1: _floats(b, metadata.std)})
         units = _tables(b, [_table(b, {1: options}, {0: NORMALIZATION_OPTIONS})])
     shape = _file_shape(info)
     image = len(shape) == 4 and shape[3] in COLOR_SPACE
     kind = _table(b, {}, {0: COLOR_SPACE[shape[3] or 0]} if image else {})
     content = _table(b, {1: kind}, {0: IMAGE_PROPERTIES if image else FEATURE_PROPERTIES})
-    return _table(b, {0: _text(b, info.name), 3: content, 4: units})
+    about = _text(b, metadata.tensors.get(info.name, ""))
+    return _table(b, {0: _text(b, info.name), 1: about, 3: content, 4: units})
 
 
-def _output(b: "flatbuffers.Builder", info: TensorInfo, *, labelled: bool) -> int:
+def _output(b: "flatbuffers.Builder", info: TensorInfo, metadata: Metadata, *, labelled: bool) -> int:
     content = _table(b, {1: _table(b, {})}, {0: FEATURE_PROPERTIES})
     files = UNSET
     if labelled:
         about = _text(b, "Names of the classes, one a line.")
         files = _tables(b, [_table(b, {0: _text(b, LABELS_FILE), 1: about}, {2: TENSOR_AXIS_LABELS})])
-    return _table(b, {0: _text(b, info.name), 3: content, 6: files})
+    about = _text(b, metadata.tensors.get(info.name, ""))
+    return _table(b, {0: _text(b, info.name), 1: about, 3: content, 6: files})
 
 
 def _file_shape(info: TensorInfo) -> tuple[int | None, ...]:

@@ -1,10 +1,10 @@
 """Preprocessing inside the model: the file takes raw samples, so no app can get the normalization wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgewright.errors import BadInput
+from edgewright.errors import BadInput, nearest
 
 
 @dataclass(frozen=True)
@@ -43,3 +43,18 @@ class Preprocess:
     def from_json(cls, raw: Mapping[str, Any]) -> "Preprocess":
         lists = {name: tuple(raw[name]) for name in ("mean", "std") if name in raw}
         return cls(**{**raw, **lists})
+
+
+def read_preprocess(texts: Sequence[str]) -> Preprocess | None:
+    """dtype=uint8, scale=0.0039, mean=0.48,0.46,0.41 as on the command line; None without any. Raises BadInput."""
+    given: dict[str, Any] = {}
+    for text in texts:
+        key, _, values = text.partition("=")
+        if key not in ("scale", "mean", "std", "dtype"):
+            raise BadInput(f"preprocess {text!r}: {nearest(key, ('scale', 'mean', 'std', 'dtype'))}")
+        try:
+            numbers = values if key == "dtype" else tuple(float(each) for each in values.split(","))
+        except ValueError:
+            raise BadInput(f"preprocess {text!r}: wanted numbers, as in {key}=0.5") from None
+        given[key] = numbers[0] if key == "scale" else numbers
+    return Preprocess(**given) if given else None

@@ -42,8 +42,13 @@ OPERATORS: dict[Kind, str] = {
 KINDS: dict[str, Kind] = {op_type: kind for kind, names in OPERATORS.items() for op_type in names.split()}
 Shape = tuple[int | None, ...]
 ROLES = ("x", "input", "values", "data", "y", "weight", "bias")  # tensors first, in this order; then by name
-CODINGS: dict[str, Coding] = {"constexpr_lut_to_dense": "palettized", "constexpr_sparse_to_dense": "sparse"}
-CODES = ("quantized_data", "indices", "nonzero_data", "source_val", "data")  # which part of a constexpr holds the codes
+CODINGS: dict[str, Coding] = {
+    "constexpr_lut_to_dense": "palettized",
+    "constexpr_lut_to_sparse": "palettized",
+    "constexpr_sparse_to_dense": "sparse",
+}
+CODES = ("quantized_data", "indices", "indices_nonzero_data", "nonzero_data", "source_val", "data")
+"""Which part of a constexpr holds the codes."""
 
 
 def read_coreml(path: Path) -> Model:
@@ -100,7 +105,10 @@ class _Reader:
             stored = self._weights.stored_bytes(operation.attributes["val"])
             self.tensors[name] = replace(self.tensors[name], constant=True, bytes=stored)
         elif operation.type.startswith("constexpr_"):
-            self.tensors[name] = self._decoded(operation, self.tensors[name])
+            decoded = self._decoded(operation, self.tensors[name])
+            self.tensors[name] = decoded
+            for other in operation.outputs[1:]:  # a mask comes with what it keeps
+                self.tensors[other.name] = replace(decoded, name=other.name, bytes=0)
         else:
             self.ops.append(self._op(operation, name))
 
@@ -127,7 +135,8 @@ class _Reader:
         if operation.type == "constexpr_lut_to_dense" and "lut" in parts and dtype == "uint8":
             entries = elements(shape_of(parts["lut"].type.tensorType))
             dtype = f"uint{max(1, math.ceil(math.log2(entries)))}"  # iOS 16 packs the indices into bytes
-        coding = CODINGS.get(operation.type, self.tensors[nested[0]].coding if nested else "plain")
+        inside = {self.tensors[name].coding for name in nested} - {"plain"}
+        coding = max(inside, default=CODINGS.get(operation.type, "plain"))
         described = replace(output, constant=True, bytes=stored, dtype=dtype, coding=coding)
         return self._scaled(described, parts)
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 SIZES = ("in_channels", "out_channels", "groups", "num_features", "in_features", "out_features")
 """The attributes of torch's layers that follow from the shapes of their weights."""
+PARTS = ("Linear", "Conv1d", "Conv2d", "Conv3d", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "ReLU", "ReLU6")
+"""The layers that others are replaced by."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +28,38 @@ class Resize:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A layer of torch.nn by the name of its class, and what it is made with."""
+
+    kind: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Replace:
+    """One layer that became a Sequential of others."""
+
+    layer: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
 class Edit:
-    """What one compression pass did: its name, its settings, and the layers it resized."""
+    """What one compression pass did: its name, its settings, the layers it replaced, then those it resized."""
 
     name: str
     settings: Mapping[str, Any]
-    resized: tuple[Resize, ...]
+    resized: tuple[Resize, ...] = ()
+    replaced: tuple[Replace, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        rows = [{"layer": r.layer, "sizes": dict(r.sizes), "shapes": dict(r.shapes)} for r in self.resized]
-        return {"name": self.name, "settings": dict(self.settings), "resized": rows}
+        resized = [{"layer": r.layer, "sizes": dict(r.sizes), "shapes": dict(r.shapes)} for r in self.resized]
+        replaced = [
+            {"layer": r.layer, "parts": [{"kind": p.kind, "arguments": dict(p.arguments)} for p in r.parts]}
+            for r in self.replaced
+        ]
+        row = {"name": self.name, "settings": dict(self.settings), "resized": resized}
+        return row | ({"replaced": replaced} if replaced else {})
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "Edit":
@@ -45,7 +69,11 @@ class Edit:
                 Resize(row["layer"], dict(row["sizes"]), {k: tuple(v) for k, v in row["shapes"].items()})
                 for row in raw["resized"]
             )
-            return cls(raw["name"], raw["settings"], rows)
+            replaced = tuple(
+                Replace(row["layer"], tuple(Part(part["kind"], dict(part["arguments"])) for part in row["parts"]))
+                for row in raw.get("replaced", ())
+            )
+            return cls(raw["name"], raw["settings"], rows, replaced)
         except (KeyError, TypeError, AttributeError) as error:
             raise BadModel(f"unreadable structural edit in artifact.json: {error!r}") from None
 
@@ -62,17 +90,35 @@ def difference(before: "nn.Module", after: "nn.Module") -> tuple[Resize, ...]:
 
 
 def replay(module: "nn.Module", edits: Sequence[Edit]) -> None:
-    """Give `module` the structure that the edits describe; values of resized tensors are undefined until loaded.
+    """Give `module` the structure that the edits describe; values of new or resized tensors are undefined until loaded.
 
     Raises BadModel naming every layer or tensor that the module does not have.
     """
-    layers = dict(module.named_modules())
-    resizes = [resize for edit in edits for resize in edit.resized]
-    unknown = [resize.layer for resize in resizes if resize.layer not in layers]
+    for edit in edits:
+        for replacement in edit.replaced:
+            replace_layer(module, replacement)
+        layers = dict(module.named_modules())
+        unknown = [resize.layer for resize in edit.resized if resize.layer not in layers]
+        if unknown:
+            raise BadModel(f"the factory's module has no layer(s) {unknown}: it changed since the edits were made")
+        for resize in edit.resized:
+            _resize(layers[resize.layer], resize)
+
+
+def replace_layer(module: "nn.Module", replacement: Replace) -> "nn.Sequential":
+    """Put a Sequential of fresh layers in the place of one, and give it. Raises BadModel where there is none."""
+    from torch import nn
+
+    parent, _, name = replacement.layer.rpartition(".")
+    owner = dict(module.named_modules()).get(parent)
+    if owner is None or name not in dict(owner.named_children()):
+        raise BadModel(f"the factory's module has no layer {replacement.layer!r}: it changed since the edits were made")
+    unknown = [part.kind for part in replacement.parts if part.kind not in PARTS]
     if unknown:
-        raise BadModel(f"the factory's module has no layer(s) {unknown}: it changed since the edits were made")
-    for resize in resizes:
-        _resize(layers[resize.layer], resize)
+        raise BadModel(f"layer {replacement.layer!r} would become {unknown}; only {', '.join(PARTS)} are known")
+    made = nn.Sequential(*(getattr(nn, part.kind)(**part.arguments) for part in replacement.parts))
+    setattr(owner, name, made.train(module.training))
+    return made
 
 
 def _resize(layer: "nn.Module", resize: Resize) -> None:

@@ -13,11 +13,11 @@ amount = 0.5
 finetune = { epochs = 10 }
 [qat]                                 # fine-tune the int8 model on its grids
 epochs = 10
-[metadata]                            # what Android's tools read off .tflite files
+[metadata]                            # what apps read off .tflite and .mlpackage files
 name = "Watch gestures"
 labels = "labels.txt"                 # one a line
 [budget]                              # build fails (exit 1) when an artifact misses it
-[shapes]                              # of an .onnx model's inputs; "1?" keeps a length of .tflite files open
+[shapes]                              # of an .onnx model's inputs; "1?" or "1..8" keeps a length open for apps
 image = ["1?", 3, 224, 224]
 [options.quantize]                    # choices of a step, by its name
 """
@@ -33,11 +33,11 @@ from edgewright.compress.training import Training
 from edgewright.devices.device import Budget, device
 from edgewright.devices.spec import Precision
 from edgewright.errors import BadInput, BadRecipe, Error, nearest
+from edgewright.export.metadata import Metadata, read_labels
 from edgewright.export.onnx.passes.batch import InputShape, input_shapes
 from edgewright.export.onnx.quantize.options import QuantizeOptions
 from edgewright.export.onnx.quantize.qat import Qat
 from edgewright.export.steps import steps
-from edgewright.export.tflite.metadata import Metadata, read_labels
 from edgewright.runtimes.module.preprocess import Preprocess
 
 T = TypeVar("T")

@@ -30,6 +30,7 @@ class Fake:
     refusal: Exception = field(default_factory=lambda: UnsupportedOps("fake", {"Add": ("needs a constant", ["n"])}))
     failure: Exception | None = None
     name = "fake"
+    about = ""
     dtypes = frozenset({"FLOAT"})
 
     def convert(self, model: onnx.ModelProto) -> bytes:

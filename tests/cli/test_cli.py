@@ -44,6 +44,27 @@ def test_help_imports_nothing_heavy():
         assert command in done.stdout
 
 
+def test_what_is_left_in_memory_is_not_searched_once_more_at_the_end():
+    code = (
+        "import sys; sys.argv = ['edgewright', 'devices']\n"
+        "from edgewright import cli\n"
+        "class Searched:\n"
+        "    def __del__(self, tell=sys.__stdout__.write): tell('searched')\n"
+        "cycle = Searched()\n"
+        "cycle.itself = cycle\n"
+        "del cycle\n"
+        "{main}\n"
+    )
+    mains = ("try: cli.main()\nexcept SystemExit: pass", "pass")
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", code.format(main=main)], capture_output=True, text=True, check=True
+        ).stdout
+        for main in mains
+    ]
+    assert ["searched" in text for text in printed] == [False, True]
+
+
 def test_convert_verify_inspect_run_fit_compare(call, files, tmp_path):
     store = ("--store", tmp_path / "store")
     source, small, data = files / "net.onnx", tmp_path / "q.tflite", files / "data.npz"

@@ -64,7 +64,7 @@ def test_choices_that_do_not_go_together(place, tmp_path):
     source, labels = str(place / "net.onnx"), place / "labels.txt"
     with pytest.raises(BadInput, match=r"micro is for \.tflite files and C arrays, not for \.onnx"):
         edgewright.convert(source, tmp_path / "x.onnx", micro=True)
-    with pytest.raises(BadInput, match=r"labels go into \.tflite files and C arrays, not into onnx:float32"):
+    with pytest.raises(BadInput, match=r"labels go into \.tflite and \.mlpackage files and C arrays, not into onnx"):
         edgewright.convert(source, tmp_path / "x.onnx", labels=labels)
     with pytest.raises(BadInput, match=r"a C array holds a \.tflite file"):
         edgewright.to_c_array(source, tmp_path / "x.cc")

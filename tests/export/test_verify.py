@@ -60,7 +60,7 @@ def test_a_lowering_of_int8_is_held_closer_than_a_quantization():
     quantizing = limit_for(Precision.INT8, Precision.FLOAT32)
     lowering = limit_for(Precision.INT8, Precision.INT8)
     assert lowering.snr_db > quantizing.snr_db and lowering.top1_agreement > quantizing.top1_agreement
-    assert limit_for(Precision.PALETTIZED, Precision.FLOAT32) is None
+    assert {limit_for(precision, Precision.FLOAT32) for precision in Precision} == set(LIMITS.values())
 
 
 def test_shortfalls_say_by_how_much():

@@ -54,7 +54,7 @@ def dequantize(
     b: MilBuilder, x: Value, scale: Value, zero_point: Value = None, *, axis: int = 1, block_size: int = 0
 ) -> Value:
     """A constant in int32 is a bias and becomes a float constant; in int8 a weight, which stays compressed."""
-    if isinstance(x, np.ndarray) and x.dtype.name == "int4":
+    if isinstance(x, np.ndarray) and (x.dtype.name == "int4" or (block_size and x.dtype == np.int8)):
         return compressed_blocks(b, x, b.constant(scale, "scale"), zero_point, axis, block_size)
     if block_size:
         raise b.refusal("codes in blocks")
@@ -113,16 +113,15 @@ def compressed(b: MilBuilder, codes: NDArray[Any], steps: NDArray[Any], zeros: N
 def compressed_blocks(
     b: MilBuilder, codes: NDArray[Any], scale: NDArray[Any], zero_point: Value, axis: int, block_size: int
 ) -> Value:
-    """int4 weights with a scale and a zero point for each block along `axis`."""
+    """int4 or int8 weights with a scale and a zero point for each block along `axis`; absent zero points are 0."""
     from coremltools.converters.mil.mil import types  # type: ignore[import-untyped]
 
     if b.opset < "iOS18":
-        raise b.refusal("int4 weights need target iOS18 / watchOS11 or later")
+        raise b.refusal(f"{codes.dtype.name} weights in blocks need target iOS18 / watchOS11 or later")
     if scale.ndim != codes.ndim or scale.shape[axis] * block_size != codes.shape[axis]:
-        raise b.refusal("int4 weights without whole blocks")
-    kind = types.nptype_from_builtin(types.int4)
+        raise b.refusal(f"{codes.dtype.name} weights without whole blocks")
+    kind = types.nptype_from_builtin(types.int4) if codes.dtype.name == "int4" else np.int8
     data, steps = codes.astype(np.int8).astype(kind), np.maximum(scale, smallest_scale(b))
-    if zero_point is None:
-        return b.mb.constexpr_blockwise_shift_scale(data=data, scale=steps)
-    offset = b.constant(zero_point, "zero point").astype(np.int8).astype(kind)
-    return b.mb.constexpr_blockwise_shift_scale(data=data, scale=steps, offset=offset)
+    zeros = None if zero_point is None else b.constant(zero_point, "zero point").astype(np.int8)
+    offset = {"offset": zeros.astype(kind)} if zeros is not None and zeros.any() else {}
+    return b.mb.constexpr_blockwise_shift_scale(data=data, scale=steps, **offset)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 BYTES = ("INT8", "UINT8")
+SHORTS = ("INT16", "UINT16")
 
 
 @EXPANSIONS.lower("QuantizeLinear")
@@ -30,7 +31,7 @@ def quantize_linear(
     import onnx_ir as ir
 
     kind = zero_point.dtype if zero_point is not None else ir.DataType(output_dtype or ir.DataType.UINT8)
-    if kind is None or kind.name not in BYTES or x.dtype != ir.DataType.FLOAT or scale.dtype != ir.DataType.FLOAT:
+    if kind is None or kind.name not in BYTES + SHORTS or {x.dtype, scale.dtype} != {ir.DataType.FLOAT}:
         return None
     placed = [_placed(op, value, x, axis, block_size) for value in (scale, zero_point)]
     codes = op("Round", op("Div", x, placed[0]))

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgewright.data import Samples
-from edgewright.errors import BadInput
+from edgewright.errors import BadInput, BadModel
 from edgewright.export.onnx.file import contract_of, load_onnx, save_model
+from edgewright.export.onnx.graph import nodes_of
 from edgewright.export.onnx.quantize.bias import channel_means, correct_biases
 from edgewright.export.onnx.quantize.calibrate import observe
 from edgewright.export.onnx.quantize.goal import Goal, Score, goal_of
@@ -17,11 +18,20 @@ from edgewright.export.onnx.quantize.options import QuantizeOptions
 from edgewright.export.onnx.quantize.plan import CARRYING, plan_int8
 from edgewright.export.onnx.quantize.qdq import Ranges
 from edgewright.export.onnx.quantize.quantized import quantized_copy
-from edgewright.export.onnx.quantize.search import Found, search, units_of, without_heavy
+from edgewright.export.onnx.quantize.search import (
+    CONVERSION_COST,
+    HEAVY,
+    Found,
+    OnlyFloat,
+    search,
+    units_of,
+    without_heavy,
+)
 from edgewright.export.onnx.quantize.sensitivity import output_snr
 from edgewright.export.onnx.quantize.step import NEEDS
 from edgewright.export.onnx.quantize.truth import Truth, make_truth, split
-from edgewright.export.onnx.quantize.weight_only import store_recurrent
+from edgewright.export.onnx.quantize.weight_only import store_recurrent, store_weights
+from edgewright.export.onnx.quantize.weights import RECURRENT, SMALLEST
 from edgewright.export.steps import Job, Notes, step
 from edgewright.progress import Progress
 from edgewright.runtimes.artifact import Artifact
@@ -56,36 +66,66 @@ class MixedOptions(QuantizeOptions):
 def quantize_mixed(source: Artifact, out: Path, job: Job, options: MixedOptions) -> Notes:
     """Int8 where the budget allows it. Where plain int8 meets it the plan is that, and the file reads as int8.
 
-    Recurrent layers keep a float state, and get int8 weights.
+    Recurrent layers keep a float state, and get int8 weights; so does the rest where it is too little work beside them,
+    or would not meet the budget in int8.
 
-    Raises BadModel when nothing heavy could stay in int8.
+    Raises BadModel when nothing heavy could stay in int8 and no layer is recurrent.
     """
     model = load_onnx(source.path)
     contract = contract_of(model)
+    drop = DEFAULT_DROP if options.accuracy_drop is None else options.accuracy_drop
+    _, probes, _ = split(job, options.samples)
+    goal = goal_of(model, contract, probes, job.validation, drop, options.snr_db)
     macs = {op.name: op.macs for op in read(source.path).ops}
-    truth, notes = within_budget(model, contract, job, options, "mixed", macs)
-    stored = store_recurrent(truth.quantized.model)
-    save_model(truth.quantized.model, contract, out)
-    return truth.notes | notes | ({"int8_weights": stored} if stored else {})
+    if not any(True for _ in nodes_of(model, *RECURRENT)):
+        truth, notes = within_budget(model, contract, job, options, goal, macs)
+        save_model(truth.quantized.model, contract, out)
+        return truth.notes | notes
+    made, notes = _recurrent(model, contract, job, options, goal, macs)
+    save_model(made, contract, out)
+    return notes
+
+
+def _recurrent(
+    model: "ir.Model", contract: Contract, job: Job, options: MixedOptions, goal: Goal, macs: Mapping[str, int]
+) -> "tuple[ir.Model, Notes]":
+    """Int8 weights in every recurrent layer, and around them a plan where it is worth its conversions."""
+    beside = sum(macs.get(str(node.name), 0) for node in plan_int8(model.clone()).int8)
+    why = f"less than {CONVERSION_COST:.0%} of the work lies beside the recurrent layers"
+    notes: Notes = {"goal": str(goal)}
+    if beside >= CONVERSION_COST * sum(macs.values()):
+        try:
+            truth, found = within_budget(model.clone(), contract, job, options, goal, macs)
+        except OnlyFloat:
+            why = f"no plan with a product in int8 reaches {goal}"
+        else:
+            made, why, notes = truth.quantized.model, "", truth.notes | found
+    if why:
+        made = model
+        floats = [{"op": node.op_type, "node": str(node.name), "why": why} for node in nodes_of(model, *HEAVY)]
+        job.progress.say(f"mixed: int8 weights and float arithmetic: {why}")
+        notes |= {"kept_float": floats, "stored_weights": store_weights(made, SMALLEST)}
+    notes["int8_weights"] = store_recurrent(made)
+    score = goal.score(made)
+    if why and not goal.met(score):
+        raise BadModel(f"mixed: with int8 weights alone the recurrent layers give {score}, and the goal is {goal}")
+    return made, notes | {"score": str(score), "goal_met": goal.met(score)}
 
 
 def within_budget(
-    model: "ir.Model", contract: Contract, job: Job, options: MixedOptions, origin: str, macs: Mapping[str, int]
+    model: "ir.Model", contract: Contract, job: Job, options: MixedOptions, goal: Goal, macs: Mapping[str, int]
 ) -> tuple[Truth, Notes]:
     """A truth that meets the goal, and notes: the goal, plain int8's score, the plan. `macs` are by node name."""
-    _, probes, _ = split(job, options.samples)
-    drop = DEFAULT_DROP if options.accuracy_drop is None else options.accuracy_drop
-    goal = goal_of(model, contract, probes, job.validation, drop, options.snr_db)
     untrained = replace(options, rounding="nearest", qat=None)  # only what is kept in the end is trained
-    plain = make_truth(model, contract, job, untrained, origin)
+    plain = make_truth(model, contract, job, untrained, "mixed")
     score = goal.score(plain.quantized.model)
     notes: Notes = {"goal": str(goal), "int8_score": str(score)}
     if goal.met(score):
         job.progress.say(f"mixed: plain int8 meets the budget ({score}; {goal})")
-        plain = plain if options == untrained else make_truth(model, contract, job, options, origin)
+        plain = plain if options == untrained else make_truth(model, contract, job, options, "mixed")
         return plain, notes | {"kept_float": [], "score": str(score), "goal_met": True}
     found = _search(model, contract, job, goal, plain.notes["estimator"], options, macs)
-    truth = make_truth(model, contract, job, options, origin, found.keep_float)
+    truth = make_truth(model, contract, job, options, "mixed", found.keep_float)
     reached = goal.score(truth.quantized.model)
     kept = [{"op": _op(model, name), "node": name, "why": why} for name, why in found.keep_float.items()]
     for row in kept:

@@ -25,6 +25,10 @@ MOST_TRIALS = 48
 Measure = Callable[[Mapping[str, str]], Score]
 
 
+class OnlyFloat(BadModel):
+    """No plan with a product or convolution in int8 meets the goal."""
+
+
 @dataclass(frozen=True)
 class Unit:
     """Nodes that are int8 or float together (an operator and the activation that it fuses), and what float costs.
@@ -67,7 +71,7 @@ def units_of(plan: Plan, noise: Mapping[str, float], macs: Mapping[str, int]) ->
 
 
 def search(units: Sequence[Unit], measure: Measure, goal: Goal, advance: Advance) -> Found:
-    """The cheapest set of units in float that meets the goal. Raises BadModel when only a float model would."""
+    """The cheapest set of units in float that meets the goal. Raises OnlyFloat when only a float model would."""
     measured: dict[frozenset[Unit], Score] = {}
 
     def score(chosen: Sequence[Unit]) -> Score:
@@ -110,7 +114,7 @@ def _shortest_prefix(units: Sequence[Unit], score: Callable[[Sequence[Unit]], Sc
     low, high = 0, (heavy[-1] if heavy else len(units) - 1)  # one heavy unit at least stays int8
     best = score(units[:high])
     if not goal.met(best):
-        raise BadModel(
+        raise OnlyFloat(
             f"mixed: {goal} needs every convolution and matrix product in float (all but the one that costs least: "
             f"{best}); allow a larger accuracy_drop or a lower snr_db, calibrate on more samples, or take float16"
         )

@@ -54,14 +54,14 @@ class Weight:
 
 
 def weights_of(
-    model: "ir.Model", smallest: int, among: Sequence[str] = ()
+    model: "ir.Model", smallest: int, among: Sequence[str] = (), *, depthwise: bool = False
 ) -> "tuple[list[Weight], dict[ir.Node, str]]":
     """The weights to store in fewer bits, and the weighted operators that keep float ones, with the reason.
 
-    Depthwise weights stay float. Where no weight of the operators `among` (default: of any) has `smallest` elements,
-    the size of the largest one counts as `smallest`. Raises BadModel when there is none at all.
+    Depthwise weights stay float without `depthwise`. Where no weight of the operators `among` (default: of any) has
+    `smallest` elements, the size of the largest one counts as `smallest`. Raises BadModel when there is none at all.
     """
-    found, floats = _candidates(model)
+    found, floats = _candidates(model, depthwise)
     wanted = among or WEIGHTED
     sizes = [_size(value) for value, readers in found.items() if any(node.op_type in wanted for node, _ in readers)]
     if not sizes:
@@ -109,13 +109,15 @@ def rows(floats: "dict[ir.Node, str]") -> list[dict[str, str]]:
     return [{"op": node.op_type, "node": node.name or "", "why": why} for node, why in floats.items()]
 
 
-def _candidates(model: "ir.Model") -> "tuple[dict[ir.Value, list[tuple[ir.Node, int]]], dict[ir.Node, str]]":
+def _candidates(
+    model: "ir.Model", depthwise: bool
+) -> "tuple[dict[ir.Value, list[tuple[ir.Node, int]]], dict[ir.Node, str]]":
     """Every weight with its readers, and why other weighted operators have none."""
     found: dict[ir.Value, list[tuple[ir.Node, int]]] = {}
     floats: dict[ir.Node, str] = {}
     for node in nodes_of(model, *WEIGHTED):
         for index in (1, 2) if node.op_type in RECURRENT else (1,):
-            why, value = _obstacle(node, index), node.inputs[index]
+            why, value = _obstacle(node, index, depthwise), node.inputs[index]
             if why is None and value is not None:
                 found.setdefault(value, []).append((node, index))
             else:
@@ -136,11 +138,12 @@ def _axes(node: "ir.Node") -> tuple[int, int]:
     return (0, 1) if rowwise else (1, 0)
 
 
-def _obstacle(node: "ir.Node", index: int) -> str | None:
+def _obstacle(node: "ir.Node", index: int, depthwise: bool) -> str | None:
     array, value = constant(node, index), node.inputs[index]
     if array is None or value is None:
         return "its weight is computed"
-    if node.op_type in CONVOLUTIONS and node.attributes.get_int("group", 1) > 1 and array.shape[_axes(node)[1]] == 1:
+    grouped = node.op_type in CONVOLUTIONS and node.attributes.get_int("group", 1) > 1
+    if grouped and not depthwise and array.shape[_axes(node)[1]] == 1:
         return "depthwise: few weights that decide much"
     if node.op_type == "MatMul" and array.ndim != 2:
         return "its constant is no matrix"

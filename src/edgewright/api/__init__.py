@@ -6,6 +6,8 @@ from edgewright.api.c_array import to_c_array
 from edgewright.api.convert import convert
 from edgewright.api.environment import doctor, list_devices, ops
 from edgewright.api.files import arena, inspect, load, run, verify
+from edgewright.api.mac import mac_results, mac_script
+from edgewright.api.neural_engine import neural_engine
 from edgewright.api.sensitivity import sensitivity
 
 __all__ = [
@@ -19,6 +21,9 @@ __all__ = [
     "inspect",
     "list_devices",
     "load",
+    "mac_results",
+    "mac_script",
+    "neural_engine",
     "ops",
     "run",
     "sensitivity",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgewright.api.files import open_artifact
+from edgewright.api.neural_engine import neural_engine
 from edgewright.benchmarks import compare as comparing
 from edgewright.benchmarks import harness
 from edgewright.benchmarks.arena import arena_of
@@ -11,6 +12,7 @@ from edgewright.benchmarks.fit import Fit
 from edgewright.benchmarks.fit import fit as judge
 from edgewright.benchmarks.measurement import Measurement
 from edgewright.devices.device import device
+from edgewright.devices.spec import Format
 from edgewright.errors import Error
 from edgewright.progress import Progress
 from edgewright.runtimes.read import read
@@ -50,4 +52,8 @@ def fit(path: Path | str, devices: Sequence[str]) -> list[Fit]:
     targets = [device(name) for name in devices]
     micro = any(target.runtime == "tflite-micro" for target in targets) and place.suffix == ".tflite"
     arena = arena_of(place) if micro else None
-    return [judge(table, target, arena=arena if target.runtime == "tflite-micro" else None) for target in targets]
+    found = neural_engine(place) if table.format is Format.COREML else None
+    return [
+        judge(table, target, arena=arena if target.runtime == "tflite-micro" else None, neural_engine=found)
+        for target in targets
+    ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgewright.api.bundle import check_place, write_bundle
 from edgewright.api.measuring import time_all
+from edgewright.api.neural_engine import neural_engine
 from edgewright.api.request import made_for, overlay, samples_of, step_options, wanted
 from edgewright.api.result import Build, Timing, accuracy_drop, shown
 from edgewright.benchmarks.fit import Fit, Verdict, fit
@@ -114,6 +115,7 @@ def _fits(recipe: Recipe, hops: Sequence[Hop], timings: Mapping[str, Timing]) ->
     exported = [hop for hop in hops if hop.parent is not None and hop.artifact.spec.format is not Format.TORCH]
     for hop in exported:
         table = read(hop.artifact.path)
+        engine = neural_engine(hop.artifact.path) if table.format is Format.COREML else None
         for name in recipe.devices:
             target = device(name)
             timing = timings[hop.name]
@@ -128,6 +130,7 @@ def _fits(recipe: Recipe, hops: Sequence[Hop], timings: Mapping[str, Timing]) ->
                         unverified=hop.verdict.unverified,
                         budget=recipe.budget,
                         arena=_arena(hop) if target.runtime == "tflite-micro" else None,
+                        neural_engine=engine,
                     ),
                 )
             )

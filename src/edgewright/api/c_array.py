@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgewright.errors import BadInput
+from edgewright.export.metadata import read_labels
 from edgewright.export.tflite.c_array import HEADER, c_array, check_c_name
-from edgewright.export.tflite.metadata import read_labels
 from edgewright.staging import replacing
 
 

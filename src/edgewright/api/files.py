@@ -92,7 +92,7 @@ def verify(
     artifacts = [open_artifact(path, trust=trust) for path in (a, b)]
     sessions = [load(path, trust=trust, progress=progress) for path in (a, b)]
     first = sessions[0].contract.inputs[0]
-    samples = _test_part(load_samples(data, shape=first.shape, input_name=first.name), data)
+    samples = test_part(load_samples(data, shape=first.shape, input_name=first.name), data)
     answers = [run_samples(session, samples.inputs, progress, "verify") for session in sessions]
     measured = fidelity(answers[0], answers[1], samples)
     limit = limit_for(artifacts[1].spec.precision, artifacts[0].spec.precision)
@@ -115,7 +115,8 @@ def arena(path: Path | str) -> int:
     return arena_bytes(Path(path))
 
 
-def _test_part(samples: Samples, data: str) -> Samples:
+def test_part(samples: Samples, data: str) -> Samples:
+    """The samples to verify on. Raises BadData when DATA keeps none for that."""
     test = samples.part("test")
     if len(test) == 0:
         raise BadData(f"{data}: no sample is in the test part")

@@ -9,6 +9,7 @@ from edgewright.data import Samples, load_samples
 from edgewright.devices.device import Device, device, devices
 from edgewright.devices.spec import Format, Precision, Spec
 from edgewright.errors import BadData, BadInput
+from edgewright.export.coreml.options import CoremlOptions
 from edgewright.export.onnx.quantize.mixed import MixedOptions
 from edgewright.export.steps import steps
 from edgewright.export.tflite.convert import TfliteOptions
@@ -84,14 +85,19 @@ def step_options(recipe: Recipe) -> dict[str, object]:
 
 
 def _with_metadata(recipe: Recipe) -> dict[str, object]:
-    """The steps that write TFLite files, with the recipe's metadata; of a model that preprocesses, apps need not."""
+    """The steps that write for apps, with the recipe's metadata; of a model that preprocesses, apps need not."""
     metadata = recipe.metadata
     if metadata is None:
         return {}
-    if recipe.preprocess is not None:
-        metadata = replace(metadata, mean=(0.0,), std=(1.0,))
-    writers = {step.name: step.options for step in steps() if issubclass(step.options, TfliteOptions)}
-    return {name: replace(recipe.options.get(name) or kind(), metadata=metadata) for name, kind in writers.items()}
+    identity = replace(metadata, mean=(0.0,), std=(1.0,)) if recipe.preprocess is not None else metadata
+    writers: dict[str, object] = {}
+    for step in steps():
+        options = recipe.options.get(step.name) or step.options()
+        if isinstance(options, TfliteOptions):
+            writers[step.name] = replace(options, metadata=identity)
+        elif isinstance(options, CoremlOptions):
+            writers[step.name] = replace(options, metadata=metadata)
+    return writers
 
 
 EXPORTED = (Format.ONNX, Format.TFLITE, Format.TFLM, Format.COREML)

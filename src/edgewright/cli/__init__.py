@@ -1,5 +1,6 @@
 """The command line: one file a command in this folder, found by walking; it only calls the API and prints."""
 
+import atexit
 import gc
 import importlib
 import json
@@ -39,6 +40,7 @@ def _load_commands() -> None:
 def main() -> None:
     """Run; exit 0 done, 1 a check or budget failed, 2 unusable input. Errors raised on purpose show no traceback."""
     gc.set_threshold(GARBAGE_OBJECTS, 20, 100)
+    atexit.register(gc.freeze)  # the process ends: to look for cycles once more took a second behind torch's exporter
     _load_commands()
     try:
         app()

@@ -66,6 +66,11 @@ def emit(document: Any) -> None:
     print(json.dumps(document, indent=1, default=str))
 
 
+def lengths_text(shape: Sequence[int | None]) -> str:
+    """(1, None, 3) → '1×?×3'."""
+    return "×".join("?" if length is None else str(length) for length in shape)
+
+
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on stdout: drawn on a terminal, aligned columns elsewhere. Columns named with `>` are right-aligned."""
     heads = [column.lstrip(">") for column in columns]

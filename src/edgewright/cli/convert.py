@@ -24,7 +24,9 @@ def command(
     io: Annotated[
         str | None,
         typer.Option(
-            "--io", help="What an int8 file takes and gives: float, or int8 (default of --micro) or uint8 codes."
+            "--io",
+            help="What an int8 file takes and gives: float, or int8 (default of --micro) or uint8 codes; "
+            "float16: a .mlpackage.",
         ),
     ] = None,
     form: Annotated[
@@ -43,14 +45,33 @@ def command(
     ] = False,
     labels: Annotated[
         Path | None,
-        typer.Option("--labels", metavar="FILE", help="Names of the classes, one a line: goes into a .tflite or C."),
+        typer.Option(
+            "--labels", metavar="FILE", help="Names of the classes, one a line, for .tflite, .mlpackage or C."
+        ),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            "--image",
+            metavar="COLOR",
+            help="A .mlpackage that takes an image: RGB, BGR or GRAYSCALE; NAME=COLOR of several inputs.",
+        ),
+    ] = None,
+    preprocess: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--preprocess",
+            metavar="KEY=VALUES",
+            help="Put (raw × scale - mean) / std into the model, repeatable: dtype=uint8, mean=0.48,0.46,0.41.",
+        ),
     ] = None,
     shape: Annotated[
         list[str] | None,
         typer.Option(
             "--shape",
             metavar="NAME=LENGTHS",
-            help="Of an .onnx input, repeatable: x=1,3,224,224; x=1?,3,224,224 keeps the batch of a .tflite open.",
+            help="Of an .onnx input, repeatable: x=1,3,224,224; x=1?,3,224,224 or x=1..8,3,224,224 keeps the batch of "
+            "a .tflite or .mlpackage open; x=1,3,224,224|1,3,320,320 are the only shapes of a .mlpackage.",
         ),
     ] = None,
     store: StorePath = None,
@@ -60,10 +81,12 @@ def command(
     """Turn one model into another format or precision, verified on the way.
 
     Example: edgewright convert model.onnx model.tflite --precision int8 --data samples.npz
+    Example: edgewright convert model.onnx model.mlpackage --image RGB --preprocess dtype=uint8 --labels labels.txt
     Example: edgewright convert model.onnx model.cc --precision int8 --data samples.npz (a .tflite file may be IN, too)
     """
     from edgewright import api
     from edgewright.export.onnx.passes.batch import split_shapes
+    from edgewright.runtimes.module.preprocess import read_preprocess
 
     if source.endswith(".tflite") and out.suffix != ".tflite":
         header, body = api.to_c_array(source, out, labels=labels)
@@ -71,7 +94,8 @@ def command(
 
     done = api.convert(
         str(source), out, data=data, precision=precision, layout=layout, io=io, form=form, fast_x86=fast_x86,
-        rounding=rounding, micro=micro, labels=labels, shapes=split_shapes(shape or ()), store=store,
+        rounding=rounding, micro=micro, labels=labels, image=image,
+        preprocess=read_preprocess(preprocess or ()), shapes=split_shapes(shape or ()), store=store,
         trust=trust, progress=progress(),
     )  # fmt: skip
     verdict = done.hop.verdict

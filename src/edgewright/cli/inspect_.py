@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgewright.benchmarks.units import bytes_text
-from edgewright.cli.console import Data, Json, emit, progress, table
+from edgewright.cli.console import Data, Json, emit, lengths_text, progress, table
+from edgewright.cli.neural_engine_table import neural_engine_document, show_neural_engine
 from edgewright.devices.spec import Format
 from edgewright.errors import BadInput
 
@@ -30,12 +31,19 @@ def command(
     arena: Annotated[
         bool, typer.Option("--arena", help="Run a .tflite file once in tflite-micro: the RAM that it asks for.")
     ] = False,
+    neural_engine: Annotated[
+        bool,
+        typer.Option(
+            "--neural-engine", help="Of an .mlpackage: which operations Apple's Neural Engine could take, and memory."
+        ),
+    ] = False,
     json_: Json = False,
 ) -> None:
     """What a model file truly is: operators, dtypes, sizes, transposes, quantization, I/O.
 
     Example: edgewright inspect int8.tflite
     Example: edgewright inspect int8.tflm.tflite --arena
+    Example: edgewright inspect float16.mlpackage --neural-engine
     Example: edgewright inspect int8.onnx --sensitivity --against float.onnx --data samples.npz
     """
     from edgewright import api
@@ -47,6 +55,9 @@ def command(
         return emit(dataclasses.asdict(measured)) if json_ else show_sensitivity(measured)
     if against is not None or data is not None or outputs:
         raise BadInput("--against, --data and --outputs are for --sensitivity")
+    if neural_engine:
+        fit = api.neural_engine(artifact)
+        return emit(neural_engine_document(fit)) if json_ else show_neural_engine(fit)
     found = api.inspect(artifact)
     asked = api.arena(artifact) if arena else None
     if json_:
@@ -128,5 +139,4 @@ def document(found: "Model") -> dict[str, object]:
 
 
 def _shape(found: "Model", outputs: tuple[str, ...]) -> str:
-    tensors = [found.tensors[name] for name in outputs if name in found.tensors]
-    return ", ".join("×".join("?" if n is None else str(n) for n in tensor.shape) for tensor in tensors)
+    return ", ".join(lengths_text(found.tensors[name].shape) for name in outputs if name in found.tensors)

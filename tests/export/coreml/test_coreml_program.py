@@ -76,6 +76,14 @@ def test_all_refused_cases_are_listed_at_once(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_graph_without_inputs(tmp_path: Path) -> None:
+    graph = "g () => (float[2] y, int64[1] n) <float[2] k = {-1, 2}, int64[1] n = {7}> { y = Relu(k) }"
+    out = tmp_path / "m.mlpackage"
+    convert(saved(tmp_path, graph), out, CoremlOptions("iOS18"), np.float32)
+    given = MilSession(out).run({})
+    assert {name: array.tolist() for name, array in given.items()} == {"y": [0, 2], "n": [7]}
+
+
 def test_bounds_computed_at_run_time(tmp_path: Path) -> None:
     graph = "g (float[2,3] x, float low) => (float[2,3] y) { y = Clip(x, low) }"
     out = tmp_path / "m.mlpackage"
@@ -255,7 +263,7 @@ def test_constants_beyond_float16_keep_their_node_in_float32(tmp_path: Path) -> 
     [
         ("g (float[N,4] x) => (float[N,4] y) { y = Relu(x) }", "fixed lengths"),
         ("g (float16[1,4] x) => (float16[1,4] y) { y = Relu(x) }", "takes and gives FLOAT"),
-        ("g () => (float[2] y) <float[2] k = {1, 2}> { y = Relu(k) }", "no inputs: every output is a constant"),
+        ("g () => (float[2] y) <float[2] k = {1, 2}> { y = Relu(k) }", "takes a file without from target iOS18"),
         ("g (float[2] x) => (int64[1] k) <int64[1] k = {3000000000}> { y = Relu(x) }", "integers beyond 32 bits"),
     ],
 )
@@ -344,3 +352,18 @@ def test_prelu_takes_any_slope(shape: tuple[int, ...], slope: tuple[int, ...], l
     convert(saved(tmp_path, f"g ({kind} x) => ({kind} y) {{ y = PRelu (x, s) }}", {"s": s}), out, IOS17, np.float32)
     assert op_types(out)[-1] == last
     np.testing.assert_allclose(evaluate(out, {"x": x})["y"], np.where(x < 0, s * x, x), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "zero"), [(np.int16, 5), (np.uint16, 40000)])
+def test_codes_of_16_bits_are_computed(kind: type[np.integer[Any]], zero: int, tmp_path: Path) -> None:
+    graph = """g (float[2,8] x) => (float[2,8] y) {
+        q = QuantizeLinear (x, s, z) y = DequantizeLinear (q, s, z)
+    }"""
+    path = saved(tmp_path, graph, {"s": np.array(0.001, np.float32), "z": np.array(zero, kind)})
+    convert(path, tmp_path / "m.mlpackage", IOS17, np.float32)
+    x = np.random.default_rng(0).normal(0, 30, (2, 8)).astype(np.float32)
+    limits = np.iinfo(kind)
+    codes = np.clip(np.rint(x / np.float32(0.001)) + zero, limits.min, limits.max)
+    assert len(set(codes.ravel().tolist())) > 5
+    wanted = (codes - zero).astype(np.float32) * np.float32(0.001)
+    assert np.array_equal(MilSession(tmp_path / "m.mlpackage", arithmetic="float32").run({"x": x})["y"], wanted)

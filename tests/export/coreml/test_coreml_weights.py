@@ -18,8 +18,7 @@ from edgewright.export.coreml.options import CoremlInt4Options, CoremlOptions
 from edgewright.export.onnx.file import contract_of, save_model
 from edgewright.export.onnx.passes.shapes import infer_shapes
 from edgewright.export.onnx.quantize.blocks import BlockOptions, int4_weights
-from edgewright.export.onnx.quantize.weight_only import int8_weights
-from edgewright.export.onnx.quantize.weights import WeightOptions
+from edgewright.export.onnx.quantize.weight_only import Int8WeightOptions, int8_weights
 from edgewright.export.onnx.simplify import simplify
 from edgewright.export.steps import Job
 from edgewright.export.verify import snr_db
@@ -44,7 +43,7 @@ def test_int8_weights_stay_int8(
     name: str, target: str, op: str, clean_models: Mapping[str, Path], probes: Mapping[str, Array], tmp_path: Path
 ) -> None:
     source, out, x = tmp_path / "m.onnx", tmp_path / "m.mlpackage", probes[name][:1]
-    notes = int8_weights(artifact_at(clean_models[name]), source, Job(), WeightOptions())
+    notes = int8_weights(artifact_at(clean_models[name]), source, Job(), Int8WeightOptions())
     coreml_int8_weights(artifact_at(source, Precision.INT8_WEIGHTS), out, Job(), CoremlOptions(target=target))
     assert op_types(out).count(f"constexpr_{op}") == len(notes["int8_weights"])
     assert snr_db(answer(source, "input", x), evaluate(out, {"input": x})["output"]) > 55
@@ -81,7 +80,7 @@ def test_an_operator_that_overflows_reads_its_weights_in_float32(tmp_path: Path)
     infer_shapes(model)
     clean, source, out = tmp_path / "clean.onnx", tmp_path / "m.onnx", tmp_path / "m.mlpackage"
     save_model(simplify(model)[0], contract_of(model), clean)
-    int8_weights(artifact_at(clean), source, Job(), WeightOptions())
+    int8_weights(artifact_at(clean), source, Job(), Int8WeightOptions())
     samples = Samples({"x": 5000 * rng.standard_normal((16, 64), np.float32)})
     notes = coreml_int8_weights(artifact_at(source, Precision.INT8_WEIGHTS), out, Job(samples), CoremlOptions())
     assert len(notes["overflowing"]) == 2

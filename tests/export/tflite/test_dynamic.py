@@ -32,6 +32,7 @@ GRU = """(float[t,n,4] x) => (float[m,n,6] y) {
 
 UP = """(float[n,3,h,8] x) => (float[n,2,k,16] y) { y = ConvTranspose <strides = [2,2]> (x, w) }"""
 
+BIASED_UP = """(float[n,3,h,8] x) => (float[n,2,k,16] y) { y = ConvTranspose <strides = [2,2]> (x, w, b) }"""
 
 HEADS = """(float[n,6,4] x) => (float[n,k,6] y) {
   apart = Constant <value = int64[4] {0,6,2,2}> () h = Reshape(x, apart) q = Transpose <perm = [0,2,1,3]> (h)
@@ -49,6 +50,7 @@ NETWORKS = {
     "gru": (GRU, constants(w=(1, 18, 4), u=(1, 18, 6)) | {"one": np.array([1])}),
     "heads": (HEADS, {}),
     "up": (UP, constants(w=(3, 2, 2, 2))),
+    "biased up": (BIASED_UP, constants(w=(3, 2, 2, 2), b=(2,))),
 }
 
 
@@ -102,6 +104,12 @@ def test_an_open_batch_of_a_cnn(tmp_path: Path, half: bool) -> None:
     ]
     error = largest_error(path, converted.content, [(1, 3, 8, 8), (3, 3, 8, 8), (7, 3, 8, 8)])
     assert error < (5e-3 if half else 1e-5)
+
+
+def test_an_open_batch_of_a_transposed_convolution_with_a_bias(tmp_path: Path) -> None:
+    path = saved(tmp_path, "biased up")
+    converted = opened(path, "1?", 3, 4, 8)
+    assert largest_error(path, converted.content, [(1, 3, 4, 8), (3, 3, 4, 8)]) < 1e-5
 
 
 def test_shapes_are_written_with_one_free_length(tmp_path: Path) -> None:
@@ -212,9 +220,9 @@ def test_how_shapes_are_written() -> None:
             input_shape("x", lengths)  # type: ignore[arg-type]
 
 
-def test_open_lengths_are_for_tflite_files_of_onnx_models(tmp_path: Path) -> None:
+def test_open_lengths_are_for_files_of_apps_made_of_onnx_models(tmp_path: Path) -> None:
     path = saved(tmp_path, "cnn")
-    with pytest.raises(BadInput, match=r"only \.tflite files are written with open lengths"):
+    with pytest.raises(BadInput, match=r"open lengths are for \.tflite and \.mlpackage files, not for onnx:float32"):
         edgewright.convert(str(path), tmp_path / "out.onnx", shapes={"x": ("1?", 3, 8, 8)})
     with pytest.raises(BadInput, match=r"shapes are for \.onnx files"):
         edgewright.convert("net.py:make", tmp_path / "out.tflite", shapes={"x": (1, 3, 8, 8)}, store=tmp_path)

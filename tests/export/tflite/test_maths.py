@@ -241,3 +241,13 @@ def test_a_large_constant_of_64_bits_is_refused() -> None:
     model = model_of(helper.make_node("Div", ["x", "d"], ["y"]), {"x": x}, 7, {"d": np.array(2**40)})
     with pytest.raises(UnsupportedOps, match="64-bit integers beyond 32 bits"):
         convert(ir.from_proto(model))
+
+
+def test_what_reads_a_refused_result_hides_no_reason() -> None:
+    """int16, which TFLite does not compute with here, between two casts."""
+    text = """<ir_version: 10, opset_import: ["" : 21]>
+        g (float[2,8] x) => (float[2,8] y) { q = Cast <to = 5> (x)  r = Neg (q)  y = Cast <to = 1> (r) }"""
+    model = onnx.shape_inference.infer_shapes(onnx.parser.parse_model(text))
+    with pytest.raises(UnsupportedOps) as caught:
+        convert(ir.from_proto(model))
+    assert {op: reason for op, (reason, _) in caught.value.missing.items()} == {"Cast": "element type INT16"}

@@ -15,8 +15,9 @@ from flatbuffers import number_types as kinds
 from flatbuffers.table import Table
 
 from edgewright.errors import BadInput, BadModel
+from edgewright.export.metadata import Metadata, read_labels
 from edgewright.export.tflite.convert import convert
-from edgewright.export.tflite.metadata import LABELS_FILE, Metadata, read_labels
+from edgewright.export.tflite.metadata import LABELS_FILE
 from edgewright.runtimes.micro import arena_bytes
 from edgewright.runtimes.read import read
 from edgewright.runtimes.read.model_metadata import METADATA_KEY

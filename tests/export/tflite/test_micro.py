@@ -171,3 +171,32 @@ def test_weights_over_2_gib_are_refused_before_they_are_read(tmp_path: Path) -> 
     model.graph.register_initializer(new)
     with pytest.raises(BadModel, match=r"2\.2 GiB of weights; .* 2 GiB\. Quantize them"):
         convert(model)
+
+
+@pytest.mark.parametrize("op", ["Gemm", "Conv"])
+def test_weights_with_a_scale_by_channel_are_decoded_right(op: str, tmp_path: Path) -> None:
+    """Its DEQUANTIZE takes the first scale for all channels; a file that would be answered wrongly is not run."""
+    generator = np.random.default_rng(0)
+    shape, x_shape = ((5, 8), (1, 8)) if op == "Gemm" else ((5, 8, 1, 1), (1, 8, 4, 4))
+    text = f"(float{list(x_shape)} x) => (float{[1, 5, *x_shape[2:]]} y)"
+    body = f"{{ d = DequantizeLinear <axis=0>(w, s, z) y = {op} {'<transB=1>' if op == 'Gemm' else ''} (x, d) }}"
+
+    def model() -> ir.Model:
+        scales = np.linspace(0.01, 0.2, 5, dtype=np.float32)
+        return parsed_with(text, body, {"w": codes, "s": scales, "z": np.zeros(5, np.int8)})
+
+    codes = generator.integers(-127, 128, shape, np.int8)
+    x = generator.standard_normal(x_shape).astype(np.float32)
+    wanted = onnxruntime.InferenceSession(ir.to_proto(model()).SerializeToString()).run(None, {"x": x})[0]
+    (tmp_path / "m.tflite").write_bytes(convert_micro(model).content)
+    given = MicroSession(tmp_path / "m.tflite").run({"x": x})["y"]
+    np.testing.assert_allclose(given, wanted, rtol=1e-4, atol=1e-4)
+    (tmp_path / "plain.tflite").write_bytes(convert(model()).content)
+    with pytest.raises(BadModel, match="first scale of 'w'"):
+        MicroSession(tmp_path / "plain.tflite")
+
+
+def parsed_with(text: str, body: str, constants: Mapping[str, Any]) -> ir.Model:
+    model = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 21]> g {text} {body}')
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in constants.items())
+    return ir.from_proto(model)

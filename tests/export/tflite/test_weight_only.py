@@ -13,8 +13,7 @@ from onnx import ModelProto, helper
 
 from edgewright.devices.spec import Precision
 from edgewright.export.onnx.quantize.calibrate import open_session
-from edgewright.export.onnx.quantize.weight_only import int8_weights
-from edgewright.export.onnx.quantize.weights import WeightOptions
+from edgewright.export.onnx.quantize.weight_only import Int8WeightOptions, int8_weights
 from edgewright.export.steps import Job
 from edgewright.export.tflite.convert import (
     Converted,
@@ -119,7 +118,7 @@ def test_networks(
     snr_db: Callable[[NDArray[Any], NDArray[Any]], float],
 ) -> None:
     source, x = tmp_path / "weights.onnx", probes[name][:4]
-    int8_weights(artifact_at(clean_models[name]), source, Job(), WeightOptions())
+    int8_weights(artifact_at(clean_models[name]), source, Job(), Int8WeightOptions())
     wanted, original = onnx_answers(source, x), onnx_answers(clean_models[name], x)
     for step, precision, truth, least_db in (
         (tflite_int8_weights, Precision.INT8_WEIGHTS, wanted, 90),

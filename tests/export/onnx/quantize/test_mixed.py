@@ -181,12 +181,13 @@ def test_int8_islands_without_a_product_are_not_worth_it(vit_file: Path) -> None
     assert without_heavy(plan_int8(load_onnx(vit_file))) == {}
 
 
-def test_a_recurrent_layer_stays_float_with_its_reason(tmp_path: Path) -> None:
+def recurrent_file(path: Path, steps: int, classes: int) -> Path:
+    """LSTM(6 → 8) over `steps`, its last state through a product."""
     generator = np.random.default_rng(0)
     weights = {
         "w": generator.normal(size=(1, 32, 6)) / 3,
         "r": generator.normal(size=(1, 32, 8)) / 3,
-        "g": generator.normal(size=(4, 8)),
+        "g": generator.normal(size=(classes, 8)),
     }
     nodes = [
         onnx.helper.make_node("Transpose", ["input"], ["steps"], "transpose", perm=[1, 0, 2]),
@@ -194,14 +195,48 @@ def test_a_recurrent_layer_stays_float_with_its_reason(tmp_path: Path) -> None:
         onnx.helper.make_node("Flatten", ["last"], ["flat"], "flatten", axis=1),
         onnx.helper.make_node("Gemm", ["flat", "g"], ["output"], "head", transB=1),
     ]
-    info = [onnx.helper.make_tensor_value_info(n, 1, s) for n, s in (("input", [1, 5, 6]), ("output", [1, 4]))]
+    shapes = (("input", [1, steps, 6]), ("output", [1, classes]))
+    info = [onnx.helper.make_tensor_value_info(name, 1, shape) for name, shape in shapes]
     constants = [onnx.numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()]
     graph = onnx.helper.make_graph(nodes, "recurrent", info[:1], info[1:], constants)
-    path = tmp_path / "float.onnx"
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10)
     onnx.save(onnx.shape_inference.infer_shapes(model), path)
-    data = Samples({"input": generator.normal(size=(32, 5, 6)).astype(np.float32)})
-    notes = quantize_mixed(artifact_at(path), tmp_path / "mixed.onnx", Job(calibration=data), MixedOptions(snr_db=15.0))
+    return path
+
+
+def frames(count: int, steps: int, seed: int = 1) -> Samples:
+    return Samples({"input": np.random.default_rng(seed).normal(size=(count, steps, 6)).astype(np.float32)})
+
+
+def test_a_recurrent_layer_stays_float_with_its_reason(tmp_path: Path) -> None:
+    path = recurrent_file(tmp_path / "float.onnx", 5, 4)
+    job = Job(calibration=frames(32, 5))
+    notes = quantize_mixed(artifact_at(path), tmp_path / "mixed.onnx", job, MixedOptions(snr_db=15.0))
     (why,) = (row["why"] for row in notes["float_ops"] if row["op"] == "LSTM")
     assert why.startswith("recurrent")
     assert read(tmp_path / "mixed.onnx").precision is Precision.MIXED
+
+
+@pytest.mark.parametrize(
+    ("steps", "snr_db_wanted", "why"),
+    [
+        (50, 25.0, "less than 1% of the work lies beside"),
+        (5, 45.0, "no plan with a product in int8 reaches at least 45 dB"),
+    ],
+)
+def test_a_recurrent_layer_has_int8_weights_in_a_float_network(
+    steps: int, snr_db_wanted: float, why: str, tmp_path: Path
+) -> None:
+    """Where the product behind it is little work, and where no int8 product meets the goal."""
+    path, mixed, file = recurrent_file(tmp_path / "float.onnx", steps, 4), tmp_path / "m.onnx", tmp_path / "m.tflite"
+    notes = quantize_mixed(
+        artifact_at(path), mixed, Job(calibration=frames(32, steps)), MixedOptions(snr_db=snr_db_wanted)
+    )
+    (kept,) = notes["kept_float"]
+    assert (kept["op"], kept["why"][: len(why)]) == ("Gemm", why)
+    assert (len(notes["int8_weights"]), notes["goal_met"]) == (2, True)
+    tflite_mixed(artifact_at(mixed, Precision.MIXED), file, Job(), TfliteOptions())
+    x = frames(8, steps, seed=2).inputs["input"]
+    wanted = answers(path, x)
+    for runtime in ("litert", "tflite-runtime"):
+        assert snr_db(wanted, answers(file, x, runtime)) > 40

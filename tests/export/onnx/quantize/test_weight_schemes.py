@@ -24,7 +24,7 @@ from edgewright.export.onnx.quantize.calibrate import open_session
 from edgewright.export.onnx.quantize.dynamic import int8_dynamic
 from edgewright.export.onnx.quantize.least_squares import least_error_grids
 from edgewright.export.onnx.quantize.quantized import answers
-from edgewright.export.onnx.quantize.weight_only import int8_weights
+from edgewright.export.onnx.quantize.weight_only import Int8WeightOptions, int8_weights
 from edgewright.export.onnx.quantize.weights import WeightOptions
 from edgewright.export.steps import Job
 from edgewright.export.verify import snr_db
@@ -90,7 +90,7 @@ def test_networks(
         (int8_dynamic, dynamic_db, Precision.INT8_DYNAMIC),
     ):
         out = tmp_path / f"{step.__name__}.onnx"
-        step(artifact_at(clean_models[name]), out, Job(), WeightOptions())
+        step(artifact_at(clean_models[name]), out, Job(), Int8WeightOptions())
         assert snr_db(wanted, answers(load_onnx(out), contract, samples)[0]) > least
         assert read(out).precision is precision
         assert out.stat().st_size < 0.47 * clean_models[name].stat().st_size
@@ -98,7 +98,7 @@ def test_networks(
 
 def test_depthwise_and_small_weights_stay_float_and_are_listed(clean_models: Files, tmp_path: Path) -> None:
     notes = int8_weights(
-        artifact_at(clean_models["student_net"]), tmp_path / "m.onnx", Job(), WeightOptions(smallest=600)
+        artifact_at(clean_models["student_net"]), tmp_path / "m.onnx", Job(), Int8WeightOptions(smallest=600)
     )
     kinds = {tensor.name: tensor.data_type for tensor in onnx.load(tmp_path / "m.onnx").graph.initializer}
     reasons = [row["why"] for row in notes["float_weights"]]
@@ -110,7 +110,7 @@ def test_depthwise_and_small_weights_stay_float_and_are_listed(clean_models: Fil
     }
     assert sum(kind == TensorProto.INT8 for kind in kinds.values()) == 2 * len(notes["int8_weights"]) == 12
     lower = int8_weights(
-        artifact_at(clean_models["student_net"]), tmp_path / "n.onnx", Job(), WeightOptions(smallest=1)
+        artifact_at(clean_models["student_net"]), tmp_path / "n.onnx", Job(), Int8WeightOptions(smallest=1)
     )
     assert {row["why"] for row in lower["float_weights"]} == {"depthwise: few weights that decide much"}
 
@@ -126,7 +126,7 @@ def test_each_kind_of_weight_has_a_scale_for_each_output(tmp_path: Path) -> None
         c=normal(4, 8, 1, 1), t=normal(4, 6, 4, 4), m=normal(6, 12), r=normal(8, 12), s=normal(8, 10), bias=normal(10),
     )  # fmt: skip
     x = normal(1, 8, 6, 6)
-    out, notes = made(int8_weights, source, WeightOptions(smallest=1))
+    out, notes = made(int8_weights, source, Int8WeightOptions(smallest=1))
     proto = onnx.load(out)
     held = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
     assert {name: held[f"{name}_scale"].shape for name in "ctmrs"} == {
@@ -135,7 +135,7 @@ def test_each_kind_of_weight_has_a_scale_for_each_output(tmp_path: Path) -> None
     assert all(
         held[f"{name}_int8"].dtype == np.int8 and abs(held[f"{name}_int8"].astype(int)).max() <= 127 for name in "ctmrs"
     )
-    assert notes == {"int8_weights": ["c", "t", "m", "r", "s"], "float_weights": []}
+    assert notes == {"int8_weights": ["c", "t", "m", "r", "s"], "blocks": {}, "float_weights": []}
     reference = onnx.reference.ReferenceEvaluator(proto).run(None, {"x": x})[0]
     assert snr_db(reference, outputs(out, x)) > 100
     assert snr_db(outputs(source, x), outputs(out, x)) > 35
@@ -147,7 +147,7 @@ def test_a_weight_with_two_readers_is_stored_once(tmp_path: Path) -> None:
         tmp_path / "m.onnx", "(float[2,8] x) => (float[2,8] y) { a = MatMul(x, w) b = Relu(a) y = MatMul(b, w) }",
         w=normal(8, 8),
     )  # fmt: skip
-    out, _ = made(int8_weights, source, WeightOptions(smallest=1))
+    out, _ = made(int8_weights, source, Int8WeightOptions(smallest=1))
     assert op_types(out) == ["DequantizeLinear", "MatMul", "Relu", "MatMul"]
     dynamic, _ = made(int8_dynamic, source, WeightOptions(smallest=1))
     held = onnx.load(dynamic).graph.initializer
@@ -163,7 +163,7 @@ def test_a_weight_that_is_read_in_another_way_stays_float(tmp_path: Path) -> Non
         "g = Gather(w, i) y = Add(b, g) }",
         w=normal(8, 8), v=normal(8, 8),
     )  # fmt: skip
-    _, notes = made(int8_weights, source, WeightOptions(smallest=1))
+    _, notes = made(int8_weights, source, Int8WeightOptions(smallest=1))
     assert notes["int8_weights"] == ["v"]
     assert [row["why"] for row in notes["float_weights"]] == ["its weight is also read in another way"]  # type: ignore[attr-defined]
 
@@ -181,7 +181,7 @@ def test_recurrent_layers_keep_a_float_state(op: str, gates: int, directions: in
         w=gained * normal(directions, gates * hidden, inputs) / 4,
         r=gained * normal(directions, gates * hidden, hidden) / 4,
     )
-    out, notes = made(int8_weights, source, WeightOptions(smallest=64))
+    out, notes = made(int8_weights, source, Int8WeightOptions(smallest=64))
     assert op_types(out) == ["DequantizeLinear", "DequantizeLinear", op]
     assert notes["int8_weights"] == ["w", "r"]
     x = normal(5, 1, inputs)
@@ -304,8 +304,15 @@ def test_least_error_grids_beat_the_largest_entry(symmetric: bool, gain: float) 
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: WeightOptions(0), lambda: WeightOptions(2.5), lambda: BlockOptions(block_size=4)],  # type: ignore[arg-type]
+    [
+        lambda: WeightOptions(0),
+        lambda: WeightOptions(2.5),  # type: ignore[arg-type]
+        lambda: BlockOptions(block_size=4),
+        lambda: BlockOptions(symmetric=1),  # type: ignore[arg-type]
+        lambda: Int8WeightOptions(block_size=4),
+        lambda: Int8WeightOptions(depthwise=1),  # type: ignore[arg-type]
+    ],
 )
 def test_options_are_checked(make: Callable[[], WeightOptions]) -> None:
-    with pytest.raises(BadInput, match=r"smallest is|block_size is"):
+    with pytest.raises(BadInput, match=r"(smallest|block_size|symmetric|depthwise) is"):
         make()
