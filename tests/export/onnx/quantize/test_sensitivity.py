@@ -115,7 +115,7 @@ def test_a_tflite_file_has_cumulative_figures_by_name(
     by_tflite = {row.tensor: row.cumulative_db for row in found.ops}
     shared = set(by_onnx) & set(by_tflite)
     assert len(shared) > 30
-    assert np.median([abs(by_onnx[name] - by_tflite[name]) for name in shared]) < 2
+    assert np.median([abs(by_onnx[name] - by_tflite[name]) for name in shared]) < 2.5
     assert found.culprit == "output"
     assert all(row.local_db is None for row in found.ops)
 

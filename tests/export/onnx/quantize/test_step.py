@@ -20,6 +20,7 @@ from onnxruntime.quantization import (  # type: ignore[import-untyped]
 from edgewright.data import Samples
 from edgewright.errors import BadData, BadInput, BadModel
 from edgewright.export.onnx.file import contract_of, load_onnx
+from edgewright.export.onnx.quantize.candidates import UNCLEAR_DB
 from edgewright.export.onnx.quantize.observation import ESTIMATORS
 from edgewright.export.onnx.quantize.options import QuantizeOptions
 from edgewright.export.onnx.quantize.step import quantize
@@ -122,7 +123,10 @@ def test_the_best_estimator_is_chosen_and_all_figures_noted(made: tuple[str, Pat
     assert chosen[notes["estimator"]] == max(chosen[name] for name in ESTIMATORS)
     assert {f"{notes['estimator']}, biases as they were", f"{notes['estimator']}, gptq"} <= set(chosen)
     assert "equalized" in notes["tried_db"]
-    assert notes["snr_db"] == max(db for form in notes["tried_db"].values() for db in form.values())
+    figures = {way: db for form in notes["tried_db"].values() for way, db in form.items()}
+    (feedback,) = (db for way, db in figures.items() if way.endswith("gptq"))
+    others = max(db for form in notes["tried_db"].values() for way, db in form.items() if not way.endswith("gptq"))
+    assert notes["snr_db"] == (feedback if feedback > others - UNCLEAR_DB else others)
     assert notes["snr_db"] in notes["tried_db"][notes["weights"]].values()
     assert notes["snr_measured_on"] == "32 validation samples"
     assert notes["form"] == "s8s8"
