@@ -15,17 +15,18 @@ MOST = 1.0
 
 
 def sizes(files: Files, names: Sequence[str], precisions: Sequence[str] = PRECISIONS) -> Table:
-    """Bars: ours against the smallest peer's that runs."""
+    """Bars: ours against the smallest peer's that runs with XNNPACK and without; others stand in the table."""
     rows: list[Row] = []
     bars: list[Bar] = []
     for network in map(files.network, names):
         for precision in precisions:
             found = files.of_all(network, precision)
             made = {name: size_bytes(path) for name, path in found.items() if isinstance(path, Path)}
-            dead = {name for name in made if not runs(network, found[name])}
+            dead = {name: where for name in made if (where := fails_in(network, found[name]))}
             row: Row = {"network": network.name, "precision": precision}
             cells: Row = {
-                name: f"{made[name]} (does not run)" if name in dead else made.get(name, "none") for name in found
+                name: f"{made[name]} (fails in {dead[name]})" if name in dead else made.get(name, "none")
+                for name in found
             }
             rows.append(row | cells)
             peers = [made[name] for name in PEERS if name in made and name not in dead]
@@ -36,9 +37,10 @@ def sizes(files: Files, names: Sequence[str], precisions: Sequence[str] = PRECIS
     return Table("Bytes, metadata buffers aside", rows, bars)
 
 
-def runs(network: Network, made: Path | str) -> bool:
-    """Whether LiteRT answers, with XNNPACK or without."""
-    return any(answers.is_right(answers.apart(name, Path(made), network)) for name in answers.LITERT)
+def fails_in(network: Network, made: Path | str) -> str:
+    """Where LiteRT does not answer: with XNNPACK, without, or in both; empty when it answers in both."""
+    wrong = (name for name in answers.LITERT if not answers.is_right(answers.apart(name, Path(made), network)))
+    return ", ".join(wrong)
 
 
 def size_bytes(path: Path) -> int:
