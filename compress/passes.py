@@ -2,9 +2,10 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,9 @@ class Given:
 
     `example_inputs` are one call's float inputs by name. `train` and `validation` are parts of the data that share no
     sample, and never the test part. `fit` trains, with `finetune` as settings where the recipe has them. `cost` gives
-    what a module costs (ms, or any unit that falls as channels go), for passes with a target in it.
+    what a module costs (ms, or any unit that falls as channels go), for passes with a target in it. `teachers` and
+    `student` are the modules that the config names. `scratch` is a folder that outlives a killed run, for what a long
+    pass has done so far.
     """
 
     example_inputs: "Mapping[str, Tensor]"
@@ -33,6 +36,9 @@ class Given:
     fit: Fit = train_classifier
     cost: "Callable[[nn.Module], float] | None" = None
     progress: Progress = field(default_factory=Silent)
+    teachers: "Sequence[nn.Module]" = ()
+    student: "nn.Module | None" = None
+    scratch: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,8 @@ class Pass:
     """`function(module, config, given)` gives a changed copy and its edit.
 
     `config` is a frozen dataclass type; `needs` maps distribution names to the extra that installs them. `uses_data`
-    says whether the result depends on the samples.
+    says whether the result depends on the samples. `references` are the config's keys that name modules: factories
+    or torch artifacts. A pass that `finetunes` uses `given.finetune` itself, and is not trained afterwards.
     """
 
     name: str
@@ -48,6 +55,8 @@ class Pass:
     function: "Callable[[nn.Module, Any, Given], tuple[nn.Module, Edit]]"
     needs: Mapping[str, str]
     uses_data: bool = False
+    references: tuple[str, ...] = ()
+    finetunes: bool = False
 
 
 @cache

@@ -1,38 +1,57 @@
-"""Structured pruning: remove whole channels by the norm of their filters, through every layer that depends on them."""
+"""Neuron pruning: remove whole channels by what they are worth, through every layer that depends on them."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgewright.compress.passes import Given, Pass
 from edgewright.edits import Edit, difference
-from edgewright.errors import BadInput
+from edgewright.errors import BadInput, nearest
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
+
+CRITERIA = ("l1", "l2", "bn", "apoz", "activation", "taylor")
+SCOPES = ("layer", "global")
+TARGETS = ("channels", "macs", "parameters", "cost")
 
 
 @dataclass(frozen=True)
 class Prune:
-    """`amount` of the channels of every prunable layer go; what stays is rounded up to a multiple of `round_to`.
+    """`amount` of the `target` goes: of the channels, or channels until that part of MACs, parameters or cost is gone.
 
-    `norm` is 1 or 2: the L1 or L2 norm of a channel's filter is its importance. Layers named in `keep` are left alone.
+    The least worthy by `criterion` go: in every layer alike (`scope` "layer") or wherever they are ("global"; never
+    more than `most` of one layer). The channels that stay are rounded up to a multiple of `round_to`. In more than one
+    of `steps`, each but the last is followed by fine-tuning. Criteria on data read `samples` samples of the train part.
+    Layers named in `keep`, and below them, are left alone.
     """
 
     amount: float = 0.5
-    norm: int = 1
+    target: str = "channels"
+    criterion: str = "l1"
+    scope: str = "layer"
+    steps: int = 1
     round_to: int = 1
+    most: float = 0.9
+    samples: int = 512
     keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         problems = []
-        if not 0 < self.amount < 1:
-            problems.append(f"amount is {self.amount}, wanted a fraction between 0 and 1")
-        if self.norm not in (1, 2):
-            problems.append(f"norm is {self.norm}, wanted 1 or 2")
-        if self.round_to < 1:
-            problems.append(f"round_to is {self.round_to}, wanted 1 or more")
+        for name, value in (("amount", self.amount), ("most", self.most)):
+            if not 0 < value < 1:
+                problems.append(f"{name} is {value}, wanted a fraction between 0 and 1")
+        for name, text, known in (
+            ("target", self.target, TARGETS),
+            ("criterion", self.criterion, CRITERIA),
+            ("scope", self.scope, SCOPES),
+        ):
+            if text not in known:
+                problems.append(f"{name} is {text!r}; {nearest(text, known)}")
+        for name, count in (("round_to", self.round_to), ("steps", self.steps), ("samples", self.samples)):
+            if count < 1:
+                problems.append(f"{name} is {count}, wanted 1 or more")
         if problems:
             raise BadInput("prune: " + "; ".join(problems))
 
@@ -40,64 +59,74 @@ class Prune:
 def prune_channels(module: "nn.Module", config: Prune, given: Given) -> "tuple[nn.Module, Edit]":
     """A copy of `module` with fewer channels, and the edit that replays its structure. The outputs keep their size.
 
-    Filter-norm importance: Li et al. 2017, "Pruning Filters for Efficient ConvNets" (arXiv 1608.08710); coupled
-    layers by the dependency graph of torch-pruning: Fang et al. 2023, "DepGraph" (arXiv 2301.12900).
-    Raises BadInput when `keep` names no layer, or nothing can be removed.
+    The edit's `left` says of layers whose channels all stay why. Gradual pruning (`steps`) after Han et al. 2015 (arXiv
+    1506.02626). Raises BadInput when `keep` names no layer, nothing can be removed, the target is out of reach, or
+    `given` lacks what the settings need (cost, fine-tuning, samples).
     """
-    import torch_pruning  # type: ignore[import-untyped]
-
+    _check(config, given)
     pruned = copy.deepcopy(module).eval()
-    examples = tuple(given.example_inputs.values())
-    pruner = torch_pruning.BasePruner(
-        pruned,
-        examples,
-        importance=torch_pruning.importance.GroupMagnitudeImportance(p=config.norm),
-        pruning_ratio=config.amount,
-        ignored_layers=_ignored(pruned, config.keep, examples),
-        round_to=config.round_to if config.round_to > 1 else None,
-    )
-    pruner.step()
+    measure = _measures(given).get(config.target)
+    whole = 0.0 if measure is None else measure(pruned)
+    left: Mapping[str, str] = {}
+    for step in range(1, config.steps + 1):
+        before, after = (1 - config.amount * done / config.steps for done in (step - 1, step))
+        left = _prune_once(pruned, config, given, 1 - after / before, whole * after)
+        if step < config.steps:
+            assert given.train is not None and given.validation is not None and given.finetune is not None
+            given.fit(pruned, given.train, given.validation, given.finetune, given.progress)
+            pruned.eval()
     resized = difference(module, pruned)
     if not resized:
-        raise BadInput(f"prune: no channel can be removed at amount {config.amount}, round_to {config.round_to}")
-    return pruned, Edit("prune", asdict(config), resized)
+        reasons = "".join(f"; {name}: {reason}" for name, reason in left.items())
+        raise BadInput(
+            f"prune: no channel can be removed at amount {config.amount}, round_to {config.round_to}{reasons}"
+        )
+    return pruned, Edit("prune", asdict(config), resized, left=left)
 
 
-def _ignored(module: "nn.Module", keep: Sequence[str], examples: "tuple[Tensor, ...]") -> "list[nn.Module]":
-    """Layers named by the user, and those whose channels are channels of an output of the model."""
-    layers = dict(module.named_modules())
-    unknown = [name for name in keep if name not in layers]
-    if unknown:
-        raise BadInput(f"prune: keep names no layer(s) {unknown}")
-    result = module(*examples)
-    outputs = result.values() if isinstance(result, dict) else result if isinstance(result, (tuple, list)) else [result]
-    weights = _last_weights([output.grad_fn for output in outputs])
-    ends = [layer for layer in layers.values() if any(p in weights for p in map(id, layer.parameters(recurse=False)))]
-    return ends + [layers[name] for name in keep]
+def _prune_once(module: "nn.Module", config: Prune, given: Given, share: float, limit: float) -> Mapping[str, str]:
+    """Remove `share` of the channels, or as many as bring the target down to `limit`, in place. Gives who is left."""
+    from edgewright.compress.pruning.amounts import choose, share_for
+    from edgewright.compress.pruning.coupling import couplings, remove
+    from edgewright.compress.pruning.criteria import scores
+
+    found, left = couplings(module, tuple(given.example_inputs.values()), config.keep)
+    worths, why_none = scores(module, found, config.criterion, given, config.samples)
+    left |= {coupled.name: why_none for coupled, worth in zip(found, worths, strict=True) if worth is None}
+    rated = [(coupled, worth) for coupled, worth in zip(found, worths, strict=True) if worth is not None]
+    measure = _measures(given).get(config.target)
+    if not rated:
+        return left
+
+    def cut(target: "nn.Module", part: float) -> None:
+        everywhere = config.scope == "global"
+        remove(target, choose(rated, part, everywhere=everywhere, most=config.most, round_to=config.round_to))
+
+    def spent(part: float) -> float:
+        trial = copy.deepcopy(module)
+        cut(trial, part)
+        assert measure is not None
+        return measure(trial)
+
+    cut(module, share if measure is None else share_for(spent, limit, config.target))
+    return left
 
 
-def _last_weights(nodes: list[Any]) -> set[int]:
-    """The ids of the weights nearest to the outputs, found by walking the autograd graph back to the first matrix."""
-    found: set[int] = set()
-    seen: set[Any] = set()
-    while nodes:
-        node = nodes.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        parents = [parent for parent, _ in node.next_functions]
-        matrices = [m for parent in parents if (m := _matrix(parent)) is not None]
-        found.update(map(id, matrices))
-        nodes += [] if matrices else parents
-    return found
+def _measures(given: Given) -> "Mapping[str, Callable[[nn.Module], float]]":
+    from edgewright.compress.pruning.amounts import macs_of, parameters_of
+
+    known = {"parameters": parameters_of, "macs": lambda module: macs_of(module, given.example_inputs)}
+    return known | ({"cost": given.cost} if given.cost is not None else {})
 
 
-def _matrix(node: Any) -> "Tensor | None":
-    """The parameter of two or more axes that an autograd node stands for, seen through Linear's transpose."""
-    while node is not None and "TBackward" in type(node).__name__:
-        node = node.next_functions[0][0]
-    parameter: Tensor | None = getattr(node, "variable", None)
-    return parameter if parameter is not None and parameter.dim() > 1 else None
+def _check(config: Prune, given: Given) -> None:
+    problems = []
+    if config.target == "cost" and given.cost is None:
+        problems.append("target 'cost' needs a function that gives a module's cost")
+    if config.steps > 1 and (given.train is None or given.validation is None or given.finetune is None):
+        problems.append(f"{config.steps} steps need fine-tuning between them: give finetune, and data to learn from")
+    if problems:
+        raise BadInput("prune: " + "; ".join(problems))
 
 
-PASS = Pass("prune", Prune, prune_channels, needs={"torch-pruning": "torch"})
+PASS = Pass("prune", Prune, prune_channels, needs={"torch-pruning": "torch"}, uses_data=True)

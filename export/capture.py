@@ -15,6 +15,7 @@ from edgewright.export.onnx.quiet import quiet
 from edgewright.export.onnx.simplify import simplify
 from edgewright.export.steps import Job, NoOptions, Notes, step
 from edgewright.runtimes.artifact import Artifact
+from edgewright.runtimes.contract import Contract
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -38,10 +39,17 @@ def capture(source: Artifact, out: Path, job: Job, options: NoOptions) -> Notes:
     from edgewright.runtimes.module.folder import load_module
 
     loaded = load_module(source.path, trusted=source.trusted)
-    names = [info.name for info in loaded.contract.outputs]
-    model, counts = simplify(capture_module(loaded.module, loaded.example_inputs, names))
+    return write_module(loaded.module, loaded.example_inputs, loaded.contract, out)
+
+
+def write_module(
+    module: "torch.nn.Module", example_inputs: "Mapping[str, torch.Tensor]", contract: Contract, out: Path
+) -> Notes:
+    """The module as a simplified ONNX file at `out`. Raises what `capture_module` raises."""
+    names = [info.name for info in contract.outputs]
+    model, counts = simplify(capture_module(module, example_inputs, names))
     counts |= {align_by_lengths.__name__: align_by_lengths(model)}
-    save_model(model, loaded.contract, out)
+    save_model(model, contract, out)
     forget_weights(model)
     return {"opset": INTERNAL_OPSET, "passes": counts, "nodes": len(model.graph)}
 

@@ -1,7 +1,8 @@
 """Where a build begins: the user's torch module (then trained and compressed), a `.pt2` program, or an ONNX file."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -12,9 +13,11 @@ from edgewright.compress.training import Fit, Training, train_classifier
 from edgewright.data import Samples
 from edgewright.devices.spec import Format, Precision, Spec
 from edgewright.errors import BadModel
-from edgewright.export.hop import Hop, Verdict
+from edgewright.export.fingerprint import source_digest
+from edgewright.export.hop import Hop, Verdict, original_of
 from edgewright.export.onnx.passes.batch import InputShape
 from edgewright.export.pipeline import Pipeline
+from edgewright.export.references import referred
 from edgewright.runtimes.artifact import artifact_at
 from edgewright.runtimes.module import require_torch
 from edgewright.runtimes.module.preprocess import Preprocess
@@ -137,9 +140,9 @@ def _texts(shapes: Mapping[str, InputShape]) -> dict[str, str]:
 
 def train(pipeline: Pipeline, source: Hop, samples: Samples, settings: Training, function: str | None) -> Hop:
     """The source trained on the train part, early-stopped on the validation part."""
-    fit = _fit_function(function)
 
-    def change(loaded: "Loaded") -> "tuple[Loaded, dict[str, Any]]":
+    def change(loaded: "Loaded", scratch: Path | None) -> "tuple[Loaded, dict[str, Any]]":
+        fit = _fit_function(function, scratch)
         accuracy = fit(loaded.module, samples.part("train"), samples.part("validation"), settings, pipeline.progress)
         return loaded, {"validation_accuracy": accuracy, "seed": settings.seed}
 
@@ -156,20 +159,36 @@ def compress(
     samples: Samples | None = None,
     finetune: Training | None = None,
     function: str | None = None,
+    trusted: bool = False,
 ) -> Hop:
-    """The source behind one compression pass, then fine-tuned when `finetune` is given (which needs `samples`)."""
-    chosen = passes()[name]
-    fit = _fit_function(function)
-    def given(loaded: "Loaded") -> Given:
-        examples = {name: example.float() for name, example in loaded.example_inputs.items()}
-        train, validation = (samples and samples.part(part) for part in ("train", "validation"))
-        return Given(examples, train, validation, finetune, fit, progress=pipeline.progress)
+    """The source behind one compression pass, then fine-tuned when `finetune` is given (which needs `samples`).
 
-    def change(loaded: "Loaded") -> "tuple[Loaded, dict[str, Any]]":
-        smaller, edit = chosen.function(loaded.inner, config, given(loaded))
-        result = loaded.with_inner(smaller, edit)
+    Raises NotTrusted where the config names a torch artifact, unless `trusted`.
+    """
+    chosen = passes()[name]
+    seed, brought = getattr(config, "seed", 0), original_of(pipeline.hops).artifact.path
+    named = referred(config, chosen.references, seed=seed, trusted=trusted, original=brought)
+    teachers, students = (named.get(key, ()) for key in ("teacher", "student"))
+
+    def given(loaded: "Loaded", fit: Fit, scratch: Path | None) -> Given:
+        return Given(
+            _real_examples(loaded),
+            _real(samples, "train", loaded.preprocess),
+            _real(samples, "validation", loaded.preprocess),
+            finetune,
+            fit,
+            progress=pipeline.progress,
+            teachers=[teacher.beside(loaded) for teacher in teachers],
+            student=next((student.beside(loaded) for student in students), None),
+            scratch=scratch,
+        )
+
+    def change(loaded: "Loaded", scratch: Path | None) -> "tuple[Loaded, dict[str, Any]]":
+        fit = _fit_function(function, scratch)
+        smaller, edit = chosen.function(loaded.inner, config, given(loaded, fit, scratch))
+        result = loaded.with_inner(smaller, edit, next((student.loaded for student in students), None))
         notes: dict[str, Any] = {"parameters_before": _parameters(loaded.inner), "parameters": _parameters(smaller)}
-        if finetune is not None and samples is not None:
+        if finetune is not None and samples is not None and not chosen.finetunes:
             train, validation = samples.part("train"), samples.part("validation")
             notes["validation_accuracy"] = fit(result.module, train, validation, finetune, pipeline.progress)
             notes["seed"] = finetune.seed
@@ -177,7 +196,12 @@ def compress(
 
     options = {"config": asdict(config), "finetune": asdict(finetune) if finetune else None}
     reads = samples is not None and (finetune is not None or chosen.uses_data)
-    depends = {"train": samples.digest() if samples is not None and reads else None, "function": _digest(function)}
+    depends = {
+        "train": samples.digest() if samples is not None and reads else None,
+        "function": _digest(function),
+        "pass": source_digest(chosen.function.__module__),
+        "named": {key: [each.digest for each in found] for key, found in named.items()},
+    }
     return _derived(pipeline, source, f"{source.name}+{name}", name, options, depends, change)
 
 
@@ -188,14 +212,16 @@ def _derived(
     step: str,
     options: Mapping[str, Any],
     depends: Mapping[str, Any],
-    change: "Callable[[Loaded], tuple[Loaded, dict[str, Any]]]",
+    change: "Callable[[Loaded, Path | None], tuple[Loaded, dict[str, Any]]]",
 ) -> Hop:
-    """A torch hop made from a torch hop."""
+    """A torch hop made from a torch hop; `change` may keep what it has done so far in a folder."""
     from edgewright.runtimes.module.folder import load_module, save_module
 
     def write(out: Path) -> Mapping[str, Any]:
-        loaded, notes = change(load_module(source.artifact.path, trusted=True))
-        save_module(out, loaded)
+        key = {"step": step, "input": source.artifact.digest, **options, **depends}
+        with pipeline.store.unfinished(key) as scratch:
+            loaded, notes = change(load_module(source.artifact.path, trusted=True), scratch)
+            save_module(out, loaded)
         return notes
 
     tools = {package: version(package) for package in ("torch", *(passes()[step].needs if step in passes() else ()))}
@@ -205,9 +231,9 @@ def _derived(
     )  # fmt: skip
 
 
-def _fit_function(reference: str | None) -> Fit:
+def _fit_function(reference: str | None, scratch: Path | None) -> Fit:
     if reference is None:
-        return train_classifier
+        return partial(train_classifier, checkpoints=scratch)
     from edgewright.runtimes.module.factory import find
 
     return find(reference).function
@@ -234,6 +260,25 @@ def _examples_from(samples: Samples | None, reference: str) -> "dict[str, Tensor
             "sample tells the shapes"
         )
     return {name: torch.from_numpy(array[:1].copy()) for name, array in samples.inputs.items()}
+
+
+def _real(samples: Samples | None, part: str, preprocess: Preprocess | None) -> Samples | None:
+    """A part of the data as the module behind the preprocessing takes it."""
+    if samples is None:
+        return None
+    chosen = samples.part(part)
+    if preprocess is None:
+        return chosen
+    return replace(chosen, inputs={name: preprocess.applied(array) for name, array in chosen.inputs.items()})
+
+
+def _real_examples(loaded: "Loaded") -> "dict[str, Tensor]":
+    import torch
+
+    if loaded.preprocess is None:
+        return {name: example.float() for name, example in loaded.example_inputs.items()}
+    arrays = {name: loaded.preprocess.applied(example.numpy()) for name, example in loaded.example_inputs.items()}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def _raw(examples: "dict[str, Tensor]", preprocess: Preprocess | None) -> "dict[str, Tensor]":

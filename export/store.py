@@ -1,16 +1,19 @@
 """Results by what made them. An entry is a folder, written in `.making-*` and renamed once; failures leave nothing."""
 
+import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgewright.errors import BadInput
 from edgewright.runtimes.artifact import digest_of
 from edgewright.staging import making
 
@@ -70,12 +73,34 @@ class Store:
         name = hashlib.sha256(canonical(key).encode()).hexdigest()
         return self.root / name[:2] / name
 
+    @contextlib.contextmanager
+    def unfinished(self, key: Key) -> Iterator[Path | None]:
+        """A folder for what a long step has done so far: it outlives a kill, and is gone when the block ends well.
+
+        What the user gave being refused ends it too. None while another build holds it.
+        """
+        folder = self.root / "unfinished" / hashlib.sha256(canonical(key).encode()).hexdigest()
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield None
+                return
+            try:
+                yield folder
+            except BadInput:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            shutil.rmtree(folder, ignore_errors=True)
+
     def size_bytes(self) -> int:
         return sum(file.stat().st_size for file in self.root.rglob("*") if file.is_file())
 
     def trim(self, limit_bytes: int) -> int:
-        """Remove the entries least recently used until at most `limit_bytes` are left; returns the bytes removed."""
-        entries = sorted(self.root.glob("??/*/entry.json"), key=lambda file: file.stat().st_mtime)
+        """Remove what is least recently used until at most `limit_bytes` are left; returns the bytes removed."""
+        kept = [*self.root.glob("??/*/entry.json"), *self.root.glob("unfinished/*/lock")]
+        entries = sorted(kept, key=lambda file: file.stat().st_mtime)
         sizes = {file: sum(f.stat().st_size for f in file.parent.rglob("*") if f.is_file()) for file in entries}
         total, removed = sum(sizes.values()), 0
         for file in entries:

@@ -1,5 +1,6 @@
 """What every step, pass, runtime and device promises: a new one is held to it without a new test."""
 
+import numpy as np
 import pytest
 
 from edgewright.compress.passes import Given, passes
@@ -74,10 +75,13 @@ def test_a_pass_leaves_its_input_alone_and_its_edit_replays_as_json(name):
     chosen = passes()[name]
     module, example = NETWORKS["watch_cnn"][0](), samples("watch_cnn", 1)
     before = {key: value.clone() for key, value in module.state_dict().items()}
-    smaller, edit = chosen.function(module, chosen.config(), Given({"input": example}))
+    data = Samples({"input": samples("watch_cnn", 24).numpy()}, np.arange(24) % 7)
+    given = Given({"input": example}, data, data, teachers=[NETWORKS["watch_cnn"][0]()])
+    smaller, edit = chosen.function(module, chosen.config(), given)
     assert all(before[key].equal(value) for key, value in module.state_dict().items())
     assert smaller(example).shape == module(example).shape
-    assert sum(p.numel() for p in smaller.parameters()) < sum(p.numel() for p in module.parameters())
+    fewer = sum(p.numel() for p in smaller.parameters()) < sum(p.numel() for p in module.parameters())
+    assert fewer == bool(edit.resized or edit.replaced)
     assert Edit.from_json(edit.to_json()).resized == edit.resized
     assert chosen.config.__dataclass_params__.frozen
 

@@ -76,8 +76,8 @@ def schemes() -> dict[str, Scheme]:
         return Scheme("coreml:sparse", target, theirs, {"coreml-sparse": {"density": 0.5, **choices}})
 
     whole = {"int8-weights": {"depthwise": True, "smallest": SMALLEST}}
-    blocks = {"int8-weights": {"block_size": 32, **whole["int8-weights"]}}
-    int4 = {"block_size": 32, "smallest": SMALLEST}
+    blocks = {"int8-weights": {"block_size": 32, "across_kernel": True, **whole["int8-weights"]}}
+    int4 = {"block_size": 32, "across_kernel": True, "smallest": SMALLEST}
     grouped: Choices = {"granularity": "per_grouped_channel", "group_size": 16}
     return {
         "float16": Scheme("coreml:float16", "iOS17", lambda model: model),
@@ -115,10 +115,7 @@ def _both(first: Theirs, second: Theirs) -> Theirs:
 
 
 def measure(out: Path, names: Sequence[str] = NETWORKS, say: Callable[[str], None] = lambda _: None) -> Table:
-    """Bars: bytes of our package, metadata aside, against theirs. `say` hears what is being made.
-
-    Blocks are not quite alike: ours are 32 weights at one place of the kernel, theirs 32 input channels at all places.
-    """
+    """Bars: bytes of our package, metadata aside, against theirs. `say` hears what is being made."""
     logging.getLogger("coremltools").setLevel(logging.ERROR)
     files, rows, bars = Files(out, out / "peers", say), list[Row](), list[Bar]()
     for name in names:

@@ -21,6 +21,7 @@ from edgewright.export.onnx.overflow import float32_ops, overflowing_ops
 from edgewright.export.onnx.passes.batch import InputShape
 from edgewright.export.onnx.passes.constants import lift_constants
 from edgewright.export.onnx.passes.control_flow import CONTROL_FLOW, fold_control_flow
+from edgewright.export.onnx.passes.scaling import fold_scaling
 from edgewright.export.onnx.quantize.ends import set_io
 from edgewright.export.onnx.quantize.recode import FORM_KEY, recode
 from edgewright.export.reasons import REASONS
@@ -174,7 +175,8 @@ def _lengths_text(info: TensorInfo) -> str:
 
 
 def prepare(model: "ir.Model") -> None:
-    """Spell out, in place, what MIL lacks, and fold If, Loop and Scan whose course is known then."""
+    """Spell out, in place, what MIL lacks, fold If, Loop and Scan whose course is known then, and fold normalization
+    in front of a layer into its weights: what an image brings along."""
 
     def takes(node: "ir.Node") -> bool:
         whole = node.op_type in REASONS and node.op_type not in EXPANSIONS.rules()  # its body would be refused instead
@@ -185,6 +187,7 @@ def prepare(model: "ir.Model") -> None:
         fold_control_flow(model)
     if decompose(model, takes) and fold_control_flow(model):
         decompose(model, takes)
+    fold_scaling(model)
 
 
 def _overflowing(model: "ir.Model", job: Job) -> dict[str, str]:

@@ -8,6 +8,7 @@ from edgewright.export.onnx.file import contract_of, forget_weights, load_onnx, 
 from edgewright.export.onnx.opening import simplify_open
 from edgewright.export.onnx.passes.batch import InputShape, fix_lengths
 from edgewright.export.onnx.passes.corners import align_by_lengths
+from edgewright.export.onnx.passes.singles import compute_in_float32, with_types_of
 from edgewright.export.onnx.preprocess import preprocess_onnx
 from edgewright.export.onnx.simplify import simplify
 from edgewright.export.steps import Notes
@@ -19,17 +20,21 @@ AS_GIVEN: Mapping[str, InputShape] = MappingProxyType({})
 def import_onnx(path: Path, out: Path, shapes: Mapping[str, InputShape] = AS_GIVEN) -> Notes:
     """Write the clean form of a foreign ONNX file; an open batch length becomes 1, as the notes say.
 
+    It computes in float32; an input or output of float16 or float64 keeps that type in the contract.
     `shapes` fix other lengths, or keep some open, as the contract says then. Raises BadModel when the file cannot be
     read or simplified, or depends on a length that shall be open; BadInput when a length is not known.
     """
     model = load_onnx(path)
     imported_opset = model.opset_imports.get("")
+    given = contract_of(model)
+    widened = compute_in_float32(model)
     fixed = fix_lengths(model, shapes)
     opened = {name: shape for name, shape in shapes.items() if shape.open_axes}
     model, counts = simplify_open(model, opened) if opened else simplify(model)
     if not opened:
         counts |= {align_by_lengths.__name__: align_by_lengths(model)}
-    save_model(model, contract_of(model), out)
+    counts |= {compute_in_float32.__name__: widened}
+    save_model(model, with_types_of(contract_of(model), given), out)
     forget_weights(model)
     return {"imported_opset": imported_opset, "batch_fixed_to_1": fixed, "passes": counts, "nodes": len(model.graph)}
 

@@ -56,17 +56,21 @@ class Subgraph:
 class Builder:
     """Collects operators. With `half`, float32 constants become FLOAT16 plus a DEQUANTIZE.
 
-    int8 weights of a float operator get a DEQUANTIZE; with `dynamic` they stay where a kernel multiplies integers.
+    int8 weights of a float operator get a DEQUANTIZE; with `dynamic` they stay where a kernel multiplies integers, with
+    `dynamic_inside` in subgraphs.
     Consecutive RESHAPEs and TRANSPOSEs are composed as they are made; what this leaves unused is dropped by `live`.
     `micro`: for tflite-micro, with its kernels only, and int64 as int32.
     """
 
-    def __init__(self, *, half: bool = False, dynamic: bool = False, micro: bool = False) -> None:
+    def __init__(
+        self, *, half: bool = False, dynamic: bool = False, dynamic_inside: bool = False, micro: bool = False
+    ) -> None:
         self.ops: list[Op] = []
         self.too_large_for_half: list[str] = []
         self.dynamic = dynamic
         self.micro = micro
         self._half = half
+        self._dynamic_inside = dynamic or dynamic_inside
         self._decoded: dict[bytes, Tensor] = {}
         self._producer: dict[Tensor, Op] = {}
 
@@ -166,7 +170,7 @@ class Builder:
 
     def inner(self) -> "Builder":
         """A builder for a subgraph, of the same kind."""
-        made = Builder(half=self._half, dynamic=self.dynamic, micro=self.micro)
+        made = Builder(half=self._half, dynamic=self._dynamic_inside, micro=self.micro)
         made.too_large_for_half = self.too_large_for_half
         return made
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -108,8 +109,13 @@ def tflite_int8(source: Artifact, out: Path, job: Job, options: TfliteInt8Option
 
 @step(source="onnx:mixed", target="tflite:mixed", needs=NEEDS, cost=0.1, options=TfliteOptions)
 def tflite_mixed(source: Artifact, out: Path, job: Job, options: TfliteOptions) -> Notes:  # noqa: ARG001
-    """The plan of the ONNX file: int8 kernels, and float32 ones between DEQUANTIZE and QUANTIZE."""
-    return write(out, convert(load(source.path), layout=options.layout, metadata=options.metadata))
+    """The plan of the ONNX file: int8 kernels, and float32 ones between DEQUANTIZE and QUANTIZE.
+
+    In the loop of a recurrent layer, where weights are read again in each step, kernels multiply them as int8 and
+    quantize the state at run time.
+    """
+    made = convert(load(source.path), layout=options.layout, metadata=options.metadata, dynamic_inside=True)
+    return write(out, made)
 
 
 @step(source="onnx:int8-weights", target="tflite:int8-weights", needs=NEEDS, cost=0.1, options=TfliteOptions)
@@ -134,6 +140,7 @@ def convert(
     layout: str = "original",
     half: bool = False,
     dynamic: bool = False,
+    dynamic_inside: bool = False,
     io: IoType = "float",
     metadata: Metadata | None = None,
     micro: bool = False,
@@ -141,8 +148,9 @@ def convert(
 ) -> Converted:
     """Lower `model`, which is rewritten on the way.
 
-    `micro`: with tflite-micro's operators only, and without what it does not read. `spelled_out`: operators to be
-    decomposed although a rule takes them.
+    `dynamic`: int8 weights are multiplied as they are; `dynamic_inside`: in subgraphs. `micro`: with tflite-micro's
+    operators only, and without what it does not read. `spelled_out`: operators to be decomposed although a rule takes
+    them.
     Raises UnsupportedOps listing every operator or case that TFLite cannot express, BadModel when a shape is unknown.
     """
     if layout not in LAYOUTS:
@@ -156,11 +164,11 @@ def convert(
     if micro:
         contract = contract.closed()
     (model, *longer), trials = (with_counts if counting_nodes(model.graph) else at_trial_lengths)(model, contract)
-    builder = Builder(half=half, dynamic=dynamic, micro=micro)
+    new_builder = partial(Builder, half=half, dynamic=dynamic, dynamic_inside=dynamic_inside, micro=micro)
+    builder = new_builder()
     main, int8 = _main(model, contract, builder, spelled_out)
     for other in longer:
-        again = Builder(half=half, dynamic=dynamic, micro=micro)
-        main = for_any_length(main, _main(other, contract, again, spelled_out)[0], trials)
+        main = for_any_length(main, _main(other, contract, new_builder(), spelled_out)[0], trials)
     carried = {CONTRACT_KEY: contract.to_json().encode()}
     if EQUALIZED_KEY in model.metadata_props and not micro:
         carried[EQUALIZED_KEY] = model.metadata_props[EQUALIZED_KEY].encode()

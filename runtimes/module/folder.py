@@ -41,10 +41,11 @@ class Loaded:
         """The module behind its preprocessing: what compression changes."""
         return self.module.module if isinstance(self.module, Preprocessed) else self.module
 
-    def with_inner(self, inner: nn.Module, edit: Edit) -> "Loaded":
-        """The same with another module inside, made by `edit`."""
+    def with_inner(self, inner: nn.Module, edit: Edit, origin: "Loaded | None" = None) -> "Loaded":
+        """The same with another module inside, made by `edit`, from `origin` where it has another factory."""
         module = Preprocessed(inner, self.preprocess).eval() if self.preprocess else inner
-        return replace(self, module=module, edits=(*self.edits, edit))
+        before = origin or self
+        return replace(self, module=module, edits=(*before.edits, edit), factory=before.factory)
 
 
 def describe(module: nn.Module, example_inputs: Mapping[str, Tensor]) -> Contract:

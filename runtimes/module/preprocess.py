@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgewright.errors import BadInput, nearest
 
 
@@ -35,6 +38,13 @@ class Preprocess:
         count = max(len(self.mean), len(self.std))
         mean, std = (list(values) * (count if len(values) == 1 else 1) for values in (self.mean, self.std))
         return [self.scale / s for s in std], [-m / s for m, s in zip(mean, std, strict=True)]
+
+    def applied(self, raw: NDArray[Any]) -> NDArray[np.float32]:
+        """The model's real input, for samples as the app gives them; the same float32 numbers as inside the model."""
+        per_channel = (1, -1, *[1] * (raw.ndim - 2))
+        factors, offsets = (np.array(each, np.float32).reshape(per_channel) for each in self.affine())
+        real: NDArray[np.float32] = raw.astype(np.float32) * factors + offsets
+        return real
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -11,6 +11,7 @@ from edgewright.errors import BadModel
 from edgewright.runtimes.artifact import files_of
 from edgewright.runtimes.contract import CONTRACT_KEY, Contract, TensorInfo
 from edgewright.runtimes.dtypes import dense_bytes, elements
+from edgewright.runtimes.read.coreml_metadata import coreml_metadata
 from edgewright.runtimes.read.fold import folded
 from edgewright.runtimes.read.mil_proto import Weights, dtype_of, load_spec, shape_of
 from edgewright.runtimes.read.model import HEAVY, Coding, Kind, Model, Op, Tensor, macs_per_weight, matmul_macs
@@ -65,7 +66,7 @@ def read_coreml(path: Path) -> Model:
     reader.declare(function.inputs)
     for operation in block.operations:
         reader.add(operation)
-    metadata = dict(spec.description.metadata.userDefined)
+    metadata = coreml_metadata(spec, block.operations)
     stored = metadata.pop(CONTRACT_KEY, None)
     derived = Contract(*(tuple(_info(reader.tensors[name]) for name in names) for names in (inputs, outputs)))
     neutral, kept = folded(reader.ops, reader.tensors, inputs, outputs, fuse=True)

@@ -10,6 +10,7 @@ from edgewright.runtimes.contract import CONTRACT_KEY, Contract, TensorInfo
 from edgewright.runtimes.dtypes import dense_bytes, elements
 from edgewright.runtimes.read.fold import folded
 from edgewright.runtimes.read.model import HEAVY, Kind, Model, Op, Tensor, macs_per_weight, matmul_macs
+from edgewright.runtimes.read.onnx_tables import with_tables
 from edgewright.runtimes.read.precision import true_precision
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def read_onnx(path: Path) -> Model:
     model = _load(path)
     external_bytes = sum(file.stat().st_size for file in external_files(model, path))
     tensors = _tensors(model)
-    nodes = [node for node in model.graph.node if node.op_type != "Constant"]
+    nodes, tensors = with_tables([node for node in model.graph.node if node.op_type != "Constant"], tensors)
     fixed = {name for name, tensor in tensors.items() if tensor.constant}
     fixed |= {node.output[0] for node in nodes if node.op_type == "DequantizeLinear" and node.input[0] in fixed}
     ops = [_op(node, tensors, fixed) for node in nodes]

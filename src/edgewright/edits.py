@@ -4,7 +4,7 @@ A compression pass returns `(module, Edit)`. The edit names what changed in the 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgewright.errors import BadModel
@@ -12,7 +12,10 @@ from edgewright.errors import BadModel
 if TYPE_CHECKING:
     from torch import nn
 
-SIZES = ("in_channels", "out_channels", "groups", "num_features", "in_features", "out_features")
+SIZES = (
+    "in_channels", "out_channels", "groups", "num_features", "in_features", "out_features",
+    "input_size", "hidden_size", "num_parameters", "embedding_dim",
+)  # fmt: skip
 """The attributes of torch's layers that follow from the shapes of their weights."""
 PARTS = ("Linear", "Conv1d", "Conv2d", "Conv3d", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "ReLU", "ReLU6")
 """The layers that others are replaced by."""
@@ -45,12 +48,16 @@ class Replace:
 
 @dataclass(frozen=True)
 class Edit:
-    """What one compression pass did: its name, its settings, the layers it replaced, then those it resized."""
+    """What one compression pass did: its name, its settings, the layers it replaced, then those it resized.
+
+    `left` tells of layers that the pass could have changed why it did not.
+    """
 
     name: str
     settings: Mapping[str, Any]
     resized: tuple[Resize, ...] = ()
     replaced: tuple[Replace, ...] = ()
+    left: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         resized = [{"layer": r.layer, "sizes": dict(r.sizes), "shapes": dict(r.shapes)} for r in self.resized]
@@ -59,7 +66,7 @@ class Edit:
             for r in self.replaced
         ]
         row = {"name": self.name, "settings": dict(self.settings), "resized": resized}
-        return row | ({"replaced": replaced} if replaced else {})
+        return row | ({"replaced": replaced} if replaced else {}) | ({"left": dict(self.left)} if self.left else {})
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "Edit":
@@ -73,7 +80,7 @@ class Edit:
                 Replace(row["layer"], tuple(Part(part["kind"], dict(part["arguments"])) for part in row["parts"]))
                 for row in raw.get("replaced", ())
             )
-            return cls(raw["name"], raw["settings"], rows, replaced)
+            return cls(raw["name"], raw["settings"], rows, replaced, dict(raw.get("left", {})))
         except (KeyError, TypeError, AttributeError) as error:
             raise BadModel(f"unreadable structural edit in artifact.json: {error!r}") from None
 

@@ -144,6 +144,10 @@ class _Reader:
         if name not in passes():
             self._problems.append(f"{where}.pass is {name!r}; {nearest(str(name), passes())}")
             return None
+        for key in passes()[name].references:
+            if isinstance(rest.get(key), (str, list)):
+                given = rest[key]
+                rest[key] = self._near(given) if isinstance(given, str) else [self._near(str(each)) for each in given]
         config = self._section(passes()[name].config, rest, where)
         return Compress(name, config, self._section(Training, finetune, f"{where}.finetune") if finetune else None)
 

@@ -60,8 +60,14 @@ def test_same_input_same_bytes():
     ("config", "reason"),
     [
         ({"amount": 1.5}, "amount is 1.5, wanted a fraction between 0 and 1"),
-        ({"norm": 3}, "norm is 3, wanted 1 or 2"),
-        ({"round_to": 0}, "round_to is 0, wanted 1 or more"),
+        ({"most": 1}, "most is 1, wanted a fraction"),
+        ({"criterion": "taylr"}, "criterion is 'taylr'; did you mean 'taylor'"),
+        ({"scope": "all"}, "scope is 'all'; "),
+        ({"target": "mac"}, "target is 'mac'; did you mean 'macs'"),
+        (
+            {"round_to": 0, "steps": 0, "samples": 0},
+            "round_to is 0, .*; steps is 0, .*; samples is 0, wanted 1 or more",
+        ),
     ],
 )
 def test_bad_settings(config, reason):

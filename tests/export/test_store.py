@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from edgewright.errors import WriteFailed
+from edgewright.errors import BadInput, WriteFailed
 from edgewright.export.fingerprint import source_digest
 from edgewright.export.store import Store, canonical
 
@@ -63,7 +63,7 @@ def test_a_real_full_disk(tmp_path):
     code = f"""
 import resource, signal, sys
 from pathlib import Path
-from edgewright.errors import WriteFailed
+from edgewright.errors import BadInput, WriteFailed
 from edgewright.export.store import Store
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
@@ -136,6 +136,29 @@ def test_trim_removes_the_least_recently_used(tmp_path):
     assert 20_000 < removed < 21_000
     assert store.find({"name": "b"}) is None and store.find({"name": "a"}) and store.find({"name": "c"})
     assert store.size_bytes() < 45_000
+
+
+def test_what_is_unfinished_outlives_a_kill_and_not_the_end(tmp_path):
+    store = Store(tmp_path)
+    with pytest.raises(KeyboardInterrupt), store.unfinished({"a": 1}) as folder:
+        (folder / "half").write_text("half")
+        with store.unfinished({"a": 1}) as held, store.unfinished({"a": 2}) as other:
+            assert held is None and other is not None and other != folder
+        raise KeyboardInterrupt
+    with store.unfinished({"a": 1}) as again:
+        assert again == folder and (again / "half").read_text() == "half"
+    assert not folder.exists()
+    with pytest.raises(BadInput), store.unfinished({"a": 1}) as refused:
+        raise BadInput("no")
+    assert not refused.exists()
+
+
+def test_trim_removes_what_is_unfinished(tmp_path):
+    store = Store(tmp_path)
+    with pytest.raises(KeyboardInterrupt), store.unfinished({"a": 1}) as folder:
+        (folder / "half").write_text("half")
+        raise KeyboardInterrupt
+    assert store.trim(0) == 4 and not folder.exists()
 
 
 def test_fingerprint_sees_the_modules_that_are_imported(tmp_path, monkeypatch):

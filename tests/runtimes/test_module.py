@@ -187,6 +187,14 @@ def test_preprocessing_takes_raw_bytes():
     assert torch.allclose(module(raw).flatten(), torch.tensor([-1.0, 3.0]))
 
 
+def test_preprocessing_outside_gives_the_numbers_that_it_gives_inside():
+    preprocess = Preprocess(scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229,), dtype="uint8")
+    raw = np.random.default_rng(0).integers(0, 256, (4, 3, 5, 6), dtype=np.uint8)
+    inside = Preprocessed(torch.nn.Identity(), preprocess)(torch.from_numpy(raw)).numpy()
+    outside = preprocess.applied(raw)
+    assert outside.dtype == np.float32 and np.array_equal(outside, inside)
+
+
 def test_a_program_runs_only_when_trusted(tmp_path):
     program = torch.export.export(torch.nn.Linear(4, 2).eval(), (torch.zeros(1, 4),))
     torch.export.save(program, tmp_path / "m.pt2")

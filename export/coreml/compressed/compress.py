@@ -9,8 +9,8 @@ from edgewright.errors import BadModel
 from edgewright.export.coreml.compressed.constants import Row, Weight, weights_of
 from edgewright.export.coreml.compressed.forms import Place, palette_var, sparse_var
 from edgewright.export.coreml.compressed.options import PaletteOptions, SparseOptions, StoredOptions
-from edgewright.export.coreml.compressed.palette import Palette, palettize
 from edgewright.export.coreml.compressed.sparse import Sparse, pruned, sparsify
+from edgewright.export.palette import Palette, palettize
 from edgewright.export.steps import Notes
 
 Form = Palette | Sparse

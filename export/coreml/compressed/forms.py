@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewright.export.coreml.compressed.palette import Palette, along
 from edgewright.export.coreml.compressed.sparse import Sparse
+from edgewright.export.palette import Palette, along
 
 Array = NDArray[Any]
 

@@ -81,6 +81,11 @@ class PaletteOptions(StoredOptions):
         """Bits that an index may have on the target."""
         return WIDTHS if self.opset >= "iOS18" else tuple(width for width in WIDTHS if width != 3)
 
+    @property
+    def masks(self) -> bool:
+        """A palette may go with a bit mask."""
+        return self.opset >= "iOS18"
+
 
 @dataclass(frozen=True)
 class SparseOptions(StoredOptions):

@@ -113,7 +113,10 @@ def compressed(b: MilBuilder, codes: NDArray[Any], steps: NDArray[Any], zeros: N
 def compressed_blocks(
     b: MilBuilder, codes: NDArray[Any], scale: NDArray[Any], zero_point: Value, axis: int, block_size: int
 ) -> Value:
-    """int4 or int8 weights with a scale and a zero point for each block along `axis`; absent zero points are 0."""
+    """int4 or int8 weights with a scale and a zero point for each block along `axis`; absent zero points are 0.
+
+    Where they are the same at all places of a kernel, they are written once.
+    """
     from coremltools.converters.mil.mil import types  # type: ignore[import-untyped]
 
     if b.opset < "iOS18":
@@ -123,5 +126,15 @@ def compressed_blocks(
     kind = types.nptype_from_builtin(types.int4) if codes.dtype.name == "int4" else np.int8
     data, steps = codes.astype(np.int8).astype(kind), np.maximum(scale, smallest_scale(b))
     zeros = None if zero_point is None else b.constant(zero_point, "zero point").astype(np.int8)
-    offset = {"offset": zeros.astype(kind)} if zeros is not None and zeros.any() else {}
+    parameters = [steps] if zeros is None or not zeros.any() else [steps, zeros]
+    steps, *rest = _written_once(parameters)
+    offset = {"offset": rest[0].astype(kind)} if rest else {}
     return b.mb.constexpr_blockwise_shift_scale(data=data, scale=steps, **offset)
+
+
+def _written_once(parameters: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    """With length 1 along each axis on which none of them varies."""
+    for axis in range(parameters[0].ndim):
+        if all((each == each.take([0], axis)).all() for each in parameters):
+            parameters = [each.take([0], axis) for each in parameters]
+    return parameters

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edgewright.export.onnx.graph import shape_of
+from edgewright.export.onnx.graph import constant, shape_of
 from edgewright.export.onnx.passes.control_flow import CONTROL_FLOW, trip_count
 from edgewright.export.onnx.passes.unrolling import Writer, axes_of, finish, unroll
 
@@ -33,8 +34,10 @@ def _widen(node: "ir.Node") -> bool:
     if left := trips % steps:
         first, node = _parted(node, trips, left)
         unroll(first, first.attributes["body"].as_graph(), left)
-    inner = _nested(node, trips // steps, steps)
+    wide = _nested(node, trips // steps, steps)
+    inner = next(iter(wide.attributes["body"].as_graph()))
     unroll(inner, inner.attributes["body"].as_graph(), steps)
+    _join_rows(wide)
     return True
 
 
@@ -56,7 +59,7 @@ def _parted(node: "ir.Node", trips: int, first: int) -> "tuple[ir.Node, ir.Node]
 
 
 def _nested(node: "ir.Node", passes: int, steps: int) -> "ir.Node":
-    """Scan(T) → Scan(passes){ Scan(steps) }; gives the inner one."""
+    """Scan(T) → Scan(passes){ Scan(steps) }; gives the outer one."""
     import onnx_ir as ir
 
     write, sequences = Writer(node), node.attributes["num_scan_inputs"].as_int()
@@ -74,7 +77,47 @@ def _nested(node: "ir.Node", passes: int, steps: int) -> "ir.Node":
     stacked = zip(wide.outputs[held:], body.outputs[held:])
     rows = [_grouped(write, groups, (passes * steps,), row) for groups, row in stacked]
     finish(node, write, [*wide.outputs[:held], *rows])
-    return inner
+    return wide
+
+
+def _join_rows(wide: "ir.Node") -> None:
+    """Reshape(passes, steps, n, …) → Scan{ Split → Squeeze } ⇒ Reshape(passes, steps · n, …) → Scan{ Split }."""
+    body = wide.attributes["body"].as_graph()
+    for split in [node for node in body if node.op_type == "Split" and node.inputs[0] in body.inputs]:
+        rows, squeezed = body.inputs[body.inputs.index(split.inputs[0])], _readers(split)
+        outside, shape = wide.inputs[body.inputs.index(rows)], shape_of(rows) or ()
+        reshape = None if outside is None or len(outside.uses()) != 1 else outside.producer()
+        grouped = None if reshape is None or reshape.op_type != "Reshape" else constant(reshape, 1)
+        if len(shape) > 1 and {node.op_type for node in squeezed} == {"Squeeze"} and grouped is not None:
+            lengths = np.array([grouped[0], shape[0] * shape[1], *shape[2:]], np.int64)
+            _join(wide, outside, rows, lengths)
+            for node in squeezed:
+                _drop(node)
+
+
+def _join(wide: "ir.Node", outside: "ir.Value | None", rows: "ir.Value", lengths: "NDArray[np.int64]") -> None:
+    """Two axes of the rows become one, inside and outside of the loop."""
+    import onnx_ir as ir
+
+    reshape = None if outside is None else outside.producer()
+    assert outside is not None and reshape is not None
+    outside.shape, rows.shape = ir.Shape(lengths.tolist()), ir.Shape(lengths[1:].tolist())
+    reshape.replace_input_with(1, Writer(wide).constant(lengths))
+
+
+def _drop(node: "ir.Node") -> None:
+    """What it reads takes the place, and the shape, of what it gives."""
+    import onnx_ir as ir
+
+    part, given = node.inputs[0], node.outputs[0]
+    assert part is not None and node.graph is not None
+    part.shape, part.type = given.shape, given.type
+    ir.convenience.replace_all_uses_with(given, part)
+    node.graph.remove(node, safe=True)
+
+
+def _readers(node: "ir.Node") -> "list[ir.Node]":
+    return [use.node for output in node.outputs for use in output.uses()]
 
 
 def _scan(write: Writer, like: "ir.Node", inputs: "Sequence[ir.Value | None]", body: "ir.Graph") -> "ir.Node":

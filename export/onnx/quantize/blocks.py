@@ -7,6 +7,7 @@ from edgewright.errors import BadInput, BadModel
 from edgewright.export.onnx.file import contract_of, load_onnx, save_model
 from edgewright.export.onnx.passes.dead_code import remove_dead_code
 from edgewright.export.onnx.passes.names import tidy_names
+from edgewright.export.onnx.passes.scaling import fold_scaling
 from edgewright.export.onnx.quantize.blockwise import SHORTEST, block_of, store_blocks
 from edgewright.export.onnx.quantize.weight_only import NEEDS, store_int8
 from edgewright.export.onnx.quantize.weights import WeightOptions, rows, weights_of
@@ -20,18 +21,21 @@ LOW, HIGH = -8, 7
 class BlockOptions(WeightOptions):
     """`block_size`: how many weights share a scale, at most; the longest block that divides the row is taken.
 
-    `symmetric` leaves their zero points out: 3 % smaller, coarser.
+    `symmetric` leaves their zero points out: 3 % smaller, coarser. `across_kernel` gives all places of a kernel one
+    scale.
     """
 
     block_size: int = 32
     symmetric: bool = False
+    across_kernel: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.block_size, int) or self.block_size < SHORTEST:
             raise BadInput(f"block_size is {self.block_size!r}; it is a number of weights, at least {SHORTEST}")
-        if not isinstance(self.symmetric, bool):
-            raise BadInput(f"symmetric is {self.symmetric!r}; it is true or false")
+        for name, given in (("symmetric", self.symmetric), ("across_kernel", self.across_kernel)):
+            if not isinstance(given, bool):
+                raise BadInput(f"{name} is {given!r}; it is true or false")
 
 
 @step(source="onnx:float32", target="onnx:int4-weights", needs=NEEDS, cost=0.5, options=BlockOptions)
@@ -41,13 +45,16 @@ def int4_weights(source: Artifact, out: Path, job: Job, options: BlockOptions) -
 
     model = load_onnx(source.path)
     contract = contract_of(model)
+    fold_scaling(model)
     weights, floats = weights_of(model, options.smallest)
     blocks = {weight: block_of(weight, options.block_size) for weight in weights}
     if not any(blocks.values()):
         raise BadModel(f"int4-weights: no weight has blocks of {SHORTEST} or more; choose int8-weights")
     for weight, block in blocks.items():
         if block:
-            store_blocks(weight, block, LOW, HIGH, ir.DataType.INT4.numpy(), symmetric=options.symmetric)
+            kind = ir.DataType.INT4.numpy()
+            shared = options.across_kernel
+            store_blocks(weight, block, LOW, HIGH, kind, symmetric=options.symmetric, across_kernel=shared)
         else:
             store_int8(weight)
     remove_dead_code(model)

@@ -1,5 +1,6 @@
 """Weights whose grid changes along what is summed over: a scale for each block of it."""
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,26 @@ def block_of(weight: Weight, most: int) -> int:
     return 0 if fitting < SHORTEST or weight.readers[0][0].op_type in RECURRENT else fitting
 
 
-def store_blocks(weight: Weight, block: int, low: int, high: int, kind: Any, *, symmetric: bool) -> None:
-    """Codes of `kind` from `low` to `high` with scales of least error, and zero points unless `symmetric`; in place."""
-    axis = weight.input_axis
-    last = np.moveaxis(weight.array, axis, -1)
-    groups = last.reshape(-1, block)
-    scales, zeros = (each[:, None] for each in least_error_grids(groups, low, high, symmetric=symmetric))
-    codes = encode_groups(groups.astype(np.float64), scales, zeros, low, high)
+def store_blocks(
+    weight: Weight, block: int, low: int, high: int, kind: Any, *, symmetric: bool, across_kernel: bool
+) -> None:
+    """Codes of `kind` from `low` to `high` with scales of least error, and zero points unless `symmetric`; in place.
+
+    `across_kernel`: a block is `block` input channels at all places of the kernel. Scales are written for each place,
+    as ONNX wants them; a file that holds one for all finds them equal.
+    """
+    last = np.moveaxis(weight.array, weight.input_axis, -1)
+    blocks = last.reshape(*last.shape[:-1], -1, block)
+    shared = tuple(range(1, last.ndim - 1)) if across_kernel else ()  # the axes of the kernel: [out, kernel…, n, block]
+    members = (*shared, blocks.ndim - 1)
+    kept = [axis for axis in range(blocks.ndim) if axis not in members]
+    groups = blocks.transpose(*kept, *members).reshape(-1, prod(blocks.shape[axis] for axis in members))
+    grids = least_error_grids(groups, low, high, symmetric=symmetric)
+    lengths = [1 if axis in members else length for axis, length in enumerate(blocks.shape)]
+    scales, zeros = (np.broadcast_to(each.reshape(lengths), (*blocks.shape[:-1], 1)) for each in grids)
+    codes = encode_groups(blocks.astype(np.float64), scales, zeros, low, high)
 
     def placed(each: NDArray[Any]) -> NDArray[Any]:
-        return np.moveaxis(each.reshape(*last.shape[:-1], -1), -1, axis)
+        return np.ascontiguousarray(np.moveaxis(each.reshape(*last.shape[:-1], -1), -1, weight.input_axis))
 
-    store(weight, placed(codes).astype(kind), placed(scales), axis, block, placed(zeros).astype(kind))
+    store(weight, placed(codes).astype(kind), placed(scales), weight.input_axis, block, placed(zeros).astype(kind))

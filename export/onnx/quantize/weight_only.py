@@ -12,6 +12,7 @@ from edgewright.export.onnx.file import contract_of, load_onnx, save_model
 from edgewright.export.onnx.graph import nodes_of
 from edgewright.export.onnx.passes.dead_code import remove_dead_code
 from edgewright.export.onnx.passes.names import tidy_names
+from edgewright.export.onnx.passes.scaling import fold_scaling
 from edgewright.export.onnx.quantize.blockwise import SHORTEST, block_of, store_blocks
 from edgewright.export.onnx.quantize.grid import WEIGHT_LIMIT, encode_weight
 from edgewright.export.onnx.quantize.least_squares import least_error_grids
@@ -28,18 +29,21 @@ NEEDS = {"onnx": "onnx", "onnx-ir": "onnx", "onnxscript": "onnx"}
 @dataclass(frozen=True)
 class Int8WeightOptions(WeightOptions):
     """`block_size`: how many weights share a scale, at most (0: all of an output channel); the longest block that
-    divides the row is taken. `depthwise` gives int8 weights to depthwise convolutions too.
+    divides the row is taken. `across_kernel` gives a block's places of the kernel one scale. `depthwise` gives int8
+    weights to depthwise convolutions too.
     """
 
     block_size: int = 0
     depthwise: bool = False
+    across_kernel: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.block_size, int) or 0 != self.block_size < SHORTEST:
             raise BadInput(f"block_size is {self.block_size!r}; it is a number of weights, at least {SHORTEST}, or 0")
-        if not isinstance(self.depthwise, bool):
-            raise BadInput(f"depthwise is {self.depthwise!r}; it is true or false")
+        for name, given in (("depthwise", self.depthwise), ("across_kernel", self.across_kernel)):
+            if not isinstance(given, bool):
+                raise BadInput(f"{name} is {given!r}; it is true or false")
 
 
 @step(source="onnx:float32", target="onnx:int8-weights", needs=NEEDS, cost=0.3, options=Int8WeightOptions)
@@ -50,11 +54,13 @@ def int8_weights(source: Artifact, out: Path, job: Job, options: Int8WeightOptio
     """
     model = load_onnx(source.path)
     contract = contract_of(model)
+    fold_scaling(model)
     weights, floats = weights_of(model, options.smallest, depthwise=options.depthwise)
     blocks = {weight: block_of(weight, options.block_size) if options.block_size else 0 for weight in weights}
     for weight, block in blocks.items():
         if block:
-            store_blocks(weight, block, -WEIGHT_LIMIT, WEIGHT_LIMIT, np.int8, symmetric=True)
+            shared, limit = options.across_kernel, WEIGHT_LIMIT
+            store_blocks(weight, block, -limit, limit, np.int8, symmetric=True, across_kernel=shared)
         else:
             store_int8(weight)
     remove_dead_code(model)

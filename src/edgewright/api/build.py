@@ -61,7 +61,7 @@ def build(
     source = origin.ONNX if Path(asked.model).suffix == ".onnx" else origin.TORCH
     route = plan(source, wanted(asked), has_data=samples is not None)
     progress.say(f"plan:\n{_before(asked)}{route}")
-    pipeline.run(route, _origin(pipeline, asked, samples, trust), step_options(asked), DISPENSABLE)
+    pipeline.run(route, first_hop(pipeline, asked, samples, trust=trust), step_options(asked), DISPENSABLE)
     route = replace(route, blocked=route.blocked | pipeline.refused)
     hops = shown(pipeline.hops)
     timings = time_all(place, hops, progress) if bench else {hop.name: "not asked for" for hop in hops}
@@ -83,7 +83,7 @@ def build(
     return result
 
 
-def _origin(pipeline: Pipeline, recipe: Recipe, samples: Samples | None, trust: bool) -> Hop:
+def first_hop(pipeline: Pipeline, recipe: Recipe, samples: Samples | None, *, trust: bool = False) -> Hop:
     """The hop from which everything is exported: given, or trained, then compressed in the recipe's order."""
     path = Path(recipe.model)
     if path.suffix in (".onnx", ".pt2"):
@@ -97,7 +97,7 @@ def _origin(pipeline: Pipeline, recipe: Recipe, samples: Samples | None, trust: 
     for each in recipe.compress:
         hop = origin.compress(
             pipeline, hop, each.name, each.config,
-            samples=samples, finetune=each.finetune, function=recipe.train_function,
+            samples=samples, finetune=each.finetune, function=recipe.train_function, trusted=trust,
         )  # fmt: skip
     return hop
 

@@ -20,10 +20,11 @@ from edgewright.staging import replacing
 MANIFEST = "manifest.json"
 
 
-def check_place(out: Path) -> None:
-    """Raises BadInput when `out` holds anything but an earlier build: asked before the work, not after it."""
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).exists())):
-        raise BadInput(f"{out} exists and is no edgewright build: choose another --out, or remove it")
+def check_place(out: Path, mark: str = MANIFEST) -> None:
+    """Raises BadInput, before the work, when `out` holds anything but an earlier result, which has a file `mark`."""
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / mark).exists())):
+        made = "edgewright build" if mark == MANIFEST else f"earlier result with a {mark}"
+        raise BadInput(f"{out} exists and is no {made}: choose another --out, or remove it")
 
 
 def write_bundle(build: Build) -> None:

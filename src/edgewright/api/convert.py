@@ -31,6 +31,8 @@ from edgewright.runtimes.read import read
 from edgewright.staging import replacing
 
 LAYOUTS = ("original", "nhwc")
+FLOATS = (Precision.FLOAT32, Precision.FLOAT16)
+"""Of ONNX files that are brought into the clean form first, where something else is to be made of them."""
 ONNX_INT8 = Spec(Format.ONNX, Precision.INT8)
 
 
@@ -144,7 +146,7 @@ def _start(
         given = origin.start_file(
             pipeline, path, trusted=trust, precision=precision, preprocess=preprocess, shapes=shapes
         )
-        foreign = given.artifact.spec == origin.ONNX and target != Spec(Format.ONNX, precision)
+        foreign = precision in FLOATS and given.artifact.spec.format is Format.ONNX and target != given.artifact.spec
         return origin.import_file(pipeline, given, shapes) if foreign or target == origin.ONNX else given
     return origin.start_module(pipeline, source, samples, preprocess)
 

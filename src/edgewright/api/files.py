@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgewright.api.staged_session import MANIFEST, StagedSession, read_staged
 from edgewright.data import Samples, load_samples
 from edgewright.errors import BadData, BadInput, Error
 from edgewright.export.verify import Fidelity, Limit, fidelity, limit_for, shortfalls
@@ -39,6 +40,8 @@ def load(
 
     Raises Error where nothing here runs the file, saying why; NotTrusted for torch artifacts without `trust`.
     """
+    if (Path(path) / MANIFEST).is_file():
+        return _load_staged(Path(path), threads, runtime, progress)
     artifact = artifact_at(Path(path), trusted=trust)  # what precision it is need not be known to run it
     chosen, why = pick(artifact.spec.format, runtime)
     if chosen is None:
@@ -46,6 +49,13 @@ def load(
     if chosen.caution and progress is not None:
         progress.say(f"{path}: {chosen.caution} ({chosen.name})")
     return chosen.load(artifact, threads)
+
+
+def _load_staged(folder: Path, threads: int, runtime: str | None, progress: Progress | None) -> StagedSession:
+    """The stages of a folder behind their gate, as one session."""
+    stages, gate, contract = read_staged(folder)
+    sessions = [load(folder / stage.file, threads=threads, runtime=runtime, progress=progress) for stage in stages]
+    return StagedSession(stages, sessions, gate, contract)
 
 
 def run(

@@ -41,13 +41,13 @@ def overlay(
     problems = [] if base.model else ["no model: give one, or a recipe that names one"]
     if not base.devices:
         problems.append(f"no device: give --for; known: {', '.join(devices())}")
-    problems += _impossible(base)
+    problems += impossible(base)
     if problems:
         raise BadInput("; ".join(problems))
     return base
 
 
-def _impossible(recipe: Recipe) -> list[str]:
+def impossible(recipe: Recipe) -> list[str]:
     """What the recipe asks for and its model or data do not allow."""
     problems = []
     if Path(recipe.model).suffix in (".onnx", ".pt2") and (recipe.train or recipe.compress):

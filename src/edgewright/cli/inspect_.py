@@ -13,6 +13,7 @@ from edgewright.errors import BadInput
 
 if TYPE_CHECKING:
     from edgewright.export.onnx.quantize.sensitivity import OpNoise, Sensitivity
+    from edgewright.runtimes.contract import TensorInfo
     from edgewright.runtimes.read import Model
 
 
@@ -71,12 +72,13 @@ def command(
         print(f"{weights}; operators are known once it is exported")
     for kind, infos in (("input", found.contract.inputs), ("output", found.contract.outputs)):
         for info in infos:
-            lengths = enumerate(info.shape)
-            shape = "×".join("?" if n is None or axis in info.open_axes else str(n) for axis, n in lengths)
             stored = f", stored as {info.file_dtype}" if info.file_dtype and info.file_dtype != info.dtype else ""
             stored += f" (scale {info.scale:g}, zero point {info.zero_point})" if stored and info.scale else ""
             order = f", transposed by {info.permutation}" if info.permutation else ""
-            print(f"  {kind} {info.name}: {shape} {info.dtype}{stored}{order}")
+            image = f", an image in {info.image}" if info.image else ""
+            print(f"  {kind} {info.name}: {_lengths(info)} {info.dtype}{stored}{order}{image}")
+    if found.contract.added:
+        print(f"  added for apps: {', '.join(found.contract.added)}")
     for name, text in _stated(found).items():
         print(f"  {name}: {text}")
     if asked is not None:
@@ -113,11 +115,26 @@ def _noise(row: "OpNoise", with_outputs: bool) -> tuple[str, ...]:
     return (*cells, text(row.output_db)) if with_outputs else cells
 
 
+def _lengths(info: "TensorInfo") -> str:
+    """1×3×16..32×?, or the only shapes that there are."""
+    if info.choices:
+        return " or ".join(map(lengths_text, info.choices))
+    bounds = dict(zip(info.open_axes, info.ranges, strict=False))
+
+    def text(axis: int, length: int | None) -> str:
+        low, high = bounds.get(axis, (None, None))
+        if low is not None:
+            return f"{low}..{high if high is not None else ''}"
+        return "?" if length is None or axis in info.open_axes else str(length)
+
+    return "×".join(text(axis, length) for axis, length in enumerate(info.shape))
+
+
 def _stated(found: "Model") -> dict[str, str]:
-    """What a .tflite file says of itself to Android's tools."""
+    """What a .tflite file says of itself to Android's tools, a package to Xcode."""
     names = ("name", "description", "version", "author", "license", "normalization", "labels")
-    tflite = found.format is Format.TFLITE
-    return {name: found.metadata[name] for name in names if tflite and name in found.metadata}
+    says = found.format in (Format.TFLITE, Format.COREML)
+    return {name: found.metadata[name] for name in names if says and name in found.metadata}
 
 
 def document(found: "Model") -> dict[str, object]:

@@ -17,10 +17,10 @@ from onnx import TensorProto, helper, numpy_helper
 from edgewright.api.convert import convert
 from edgewright.devices.spec import Precision
 from edgewright.errors import BadInput, BadModel
-from edgewright.export.coreml.compressed.clusters import centroids
+from edgewright.compress.kmeans import centroids
 from edgewright.export.coreml.compressed.forms import packed
 from edgewright.export.coreml.compressed.options import PaletteOptions, SparseOptions
-from edgewright.export.coreml.compressed.palette import palettize
+from edgewright.export.palette import palettize
 from edgewright.export.coreml.compressed.sparse import pruned
 from edgewright.export.coreml.compressed.steps import coreml_palettized, coreml_sparse
 from edgewright.export.coreml.convert import coreml_float16, coreml_int8_weights

@@ -14,11 +14,13 @@ from torch import nn
 
 from edgewright import api
 from edgewright.errors import BadInput, BadModel
-from edgewright.export.coreml.convert import convert
+from edgewright.export.coreml.convert import convert, coreml_int8_weights
 from edgewright.export.coreml.options import CoremlOptions
 from edgewright.export.metadata import Metadata
+from edgewright.export.onnx.quantize.weight_only import Int8WeightOptions, int8_weights
+from edgewright.export.steps import Job
 from edgewright.export.verify import snr_db
-from edgewright.runtimes.artifact import digest_of
+from edgewright.runtimes.artifact import artifact_at, digest_of
 from edgewright.runtimes.contract import CONTRACT_KEY, Contract
 from edgewright.runtimes.mil.session import MilSession
 from edgewright.runtimes.module.preprocess import Preprocess, read_preprocess
@@ -38,13 +40,13 @@ def saved(folder: Path, graph: str, constants: dict[str, Array] | None = None) -
     return path
 
 
-def photo_net(folder: Path, channels: int = 3) -> tuple[Path, nn.Module]:
-    """A float classifier with padding at its border, where a mean may not be folded into the first convolution."""
+def photo_net(folder: Path, channels: int = 3, padding: int = 1) -> tuple[Path, nn.Module]:
+    """A float classifier; with padding at its border a mean may not be folded into the first convolution."""
     torch.manual_seed(0)
-    weights = nn.Conv2d(channels, 4, 3, stride=2, padding=1), nn.Linear(4, 3)
+    weights = nn.Conv2d(channels, 4, 3, stride=2, padding=padding), nn.Linear(4, 3)
     constants = {f"p{i}": p.detach().numpy() for i, p in enumerate(p for layer in weights for p in layer.parameters())}
     graph = f"""g (float[1,{channels},16,24] photo) => (float[1,3] scores) {{
-        a = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (photo, p0, p1) b = Relu (a) c = GlobalAveragePool (b)
+        a = Conv <pads = {[padding] * 4}, strides = [2, 2]> (photo, p0, p1) b = Relu (a) c = GlobalAveragePool (b)
         d = Flatten (c) e = Gemm <transB = 1> (d, p2, p3) scores = Softmax (e)
     }}"""
     pooled = nn.Sequential(weights[0], nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), weights[1], nn.Softmax(-1))
@@ -55,9 +57,11 @@ def pixels(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     return np.random.default_rng(2).integers(0, 256, shape, np.uint8)
 
 
-def with_pixels(folder: Path, channels: int = 3, preprocess: Preprocess = PIXELS) -> tuple[Path, nn.Module]:
+def with_pixels(
+    folder: Path, channels: int = 3, preprocess: Preprocess = PIXELS, padding: int = 1
+) -> tuple[Path, nn.Module]:
     """The clean form of a file that takes uint8, and the network behind its preprocessing."""
-    path, network = photo_net(folder, channels)
+    path, network = photo_net(folder, channels, padding)
     done = api.convert(str(path), folder / "clean.onnx", preprocess=preprocess, store=folder / "store")
     return done.out, network
 
@@ -89,6 +93,23 @@ def test_an_image_of_bytes_answers_as_the_float_network_behind_its_preprocessing
     assert snr_db(expected(network, x), session.run({"photo": x})["scores"]) > least_db
     assert session.program.inputs[0].dtype == "float32"
     assert op_types(out).count("cast") == (0 if compute is np.float32 else 2)
+
+
+@pytest.mark.parametrize(("padding", "kept"), [(0, []), (1, ["add"])])
+def test_normalization_is_part_of_the_first_convolution(padding: int, kept: list[str], tmp_path: Path) -> None:
+    """Deviations always, means where no zeros lie around the image."""
+    clean, network = with_pixels(tmp_path, padding=padding)
+    out, x = tmp_path / "m.mlpackage", pixels((1, 3, 16, 24))
+    convert(clean, out, CoremlOptions(image="RGB"), np.float32)
+    assert op_types(out)[: len(kept) + 1] == [*kept, "conv"]
+    assert "mul" not in op_types(out)
+    assert snr_db(expected(network, x), MilSession(out).run({"photo": x})["scores"]) > 100
+    coded, small = tmp_path / "w.onnx", tmp_path / "w.mlpackage"
+    int8_weights(artifact_at(clean), coded, Job(), Int8WeightOptions(smallest=1))
+    coreml_int8_weights(artifact_at(coded), small, Job(), CoremlOptions(image="RGB"))
+    arithmetic = [op for op in op_types(small) if op in ("add", "mul", "conv")]
+    assert arithmetic == [*kept, "conv"]
+    assert snr_db(expected(network, x), MilSession(small).run({"photo": x})["scores"]) > 35
 
 
 def test_a_gray_image(tmp_path: Path) -> None:

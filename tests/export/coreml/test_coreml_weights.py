@@ -25,7 +25,7 @@ from edgewright.export.verify import snr_db
 from edgewright.runtimes.artifact import artifact_at
 from edgewright.runtimes.mil.evaluate import evaluate
 from edgewright.runtimes.read import read
-from tests.export.coreml.packages import op_types
+from tests.export.coreml.packages import op_types, operations
 
 Array = NDArray[np.float32]
 
@@ -87,3 +87,30 @@ def test_an_operator_that_overflows_reads_its_weights_in_float32(tmp_path: Path)
     x = samples.inputs["x"][:1]
     assert snr_db(answer(source, "x", x), evaluate(out, {"x": x}, arithmetic="float16-storage")["y"]) > 50
     assert "constexpr_affine_dequantize" in op_types(out)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_a_scale_for_all_places_of_a_kernel_is_written_once(
+    symmetric: bool, clean_models: Mapping[str, Path], probes: Mapping[str, Array], tmp_path: Path
+) -> None:
+    x, source = probes["resnet18"][:1], tmp_path / "m.onnx"
+    size_bytes, shapes = {}, {}
+    for shared in (False, True):
+        options = BlockOptions(symmetric=symmetric, across_kernel=shared)
+        int4_weights(artifact_at(clean_models["resnet18"]), source, Job(), options)
+        out = tmp_path / f"{shared}.mlpackage"
+        coreml_int4_weights(artifact_at(source, Precision.INT4_WEIGHTS), out, Job(), CoremlInt4Options())
+        size_bytes[shared] = artifact_at(out).size_bytes
+        shapes[shared] = {scale_shape[2:] for scale_shape in scale_shapes(out) if len(scale_shape) == 4}
+        assert snr_db(answer(source, "input", x), evaluate(out, {"input": x})["output"]) > 55
+    assert shapes == {False: {(1, 1), (3, 3)}, True: {(1, 1)}}
+    assert size_bytes[True] < 0.95 * size_bytes[False]
+
+
+def scale_shapes(package: Path) -> list[tuple[int, ...]]:
+    found = []
+    for operation in operations(package):
+        if operation.type == "constexpr_blockwise_shift_scale":
+            kind = operation.inputs["scale"].arguments[0].value.type.tensorType
+            found.append(tuple(dimension.constant.size for dimension in kind.dimensions))
+    return found

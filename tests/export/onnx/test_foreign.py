@@ -20,6 +20,7 @@ CASES = sorted(
     case.parent
     for family in ("pytorch-converted", "pytorch-operator")
     for case in (EXAMPLES / family).glob("*/model.onnx")
+    if onnx.load(case).graph.input[0].type.tensor_type.elem_type != onnx.TensorProto.DOUBLE  # beyond float32's range
 )
 CHANNEL_SLOPES = [case for case in CASES if case.name.endswith("d_multiparam")]
 

@@ -19,6 +19,7 @@ from edgewright.export.capture import capture_module
 from edgewright.export.onnx.quantize.weight_only import store_recurrent
 from edgewright.export.onnx.simplify import simplify
 from edgewright.export.tflite.convert import Converted, convert
+from edgewright.export.verify import snr_db
 from edgewright.runtimes.read import read
 
 from .conftest import Answer
@@ -258,6 +259,29 @@ def test_int8_weights_stay_int8(op: str, run: Answer) -> None:
     assert len(stored) <= sum(map(len, codes))
     assert not any(t.data.any() for t in constants if t.dtype == np.float32 and len(t.shape) > 1)  # type: ignore[union-attr]
     assert Counter(op.code for op in converted.ops)["DEQUANTIZE"] == (6 if op == "GRU" else 4)
+
+
+@pytest.mark.parametrize("op", ["GRU", "LSTM"])
+def test_a_loop_multiplies_int8_weights(op: str, run: Answer) -> None:
+    """As convolutions, in every runtime; around the loop arithmetic stays float."""
+    model = ir.from_proto(model_of(op, steps=24, batch=1, optional=("B",)))
+    store_recurrent(model)
+    proto = ir.to_proto(model)
+    inputs = samples(proto)
+    exact, loops = convert(ir.from_proto(proto)), convert(ir.from_proto(proto), dynamic_inside=True)
+    counts = Counter(op.code for op in loops.ops)
+    assert (counts["CONV_2D"], counts["FULLY_CONNECTED"]) == (8 if op == "GRU" else 4, 1)
+    for runtime in RUNTIMES:
+        wanted, found = (run(made.content, inputs, runtime) for made in (exact, loops))
+        assert min(snr_db(wanted[name], found[name]) for name in wanted) > 30
+
+
+def test_the_steps_of_a_pass_are_cut_from_one_row() -> None:
+    """Without a RESHAPE for each step."""
+    for batch in (1, 3):
+        converted = convert(ir.from_proto(model_of("LSTM", steps=24, batch=batch, outputs=("Y_h",))))
+        codes = Counter(op.code for op in converted.ops)
+        assert codes["RESHAPE"] <= 3
 
 
 def test_float16_weights(run: Answer) -> None:

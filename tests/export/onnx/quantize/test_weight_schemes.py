@@ -309,10 +309,12 @@ def test_least_error_grids_beat_the_largest_entry(symmetric: bool, gain: float) 
         lambda: WeightOptions(2.5),  # type: ignore[arg-type]
         lambda: BlockOptions(block_size=4),
         lambda: BlockOptions(symmetric=1),  # type: ignore[arg-type]
+        lambda: BlockOptions(across_kernel=1),  # type: ignore[arg-type]
         lambda: Int8WeightOptions(block_size=4),
         lambda: Int8WeightOptions(depthwise=1),  # type: ignore[arg-type]
+        lambda: Int8WeightOptions(across_kernel=1),  # type: ignore[arg-type]
     ],
 )
 def test_options_are_checked(make: Callable[[], WeightOptions]) -> None:
-    with pytest.raises(BadInput, match=r"(smallest|block_size|symmetric|depthwise) is"):
+    with pytest.raises(BadInput, match=r"(smallest|block_size|symmetric|depthwise|across_kernel) is"):
         make()

@@ -11,14 +11,14 @@ MOST_POINTS = 512
 """Up to so many distinct points the answer is optimal; the time grows with the square."""
 
 
-def centroids(points: NDArray[Any], counts: NDArray[Any], k: int) -> Array:
-    """`k` numbers, ascending, with little squared distance to `points` (distinct, ascending, each `counts` times).
+def centroids(points: NDArray[Any], weights: NDArray[Any], k: int) -> Array:
+    """`k` numbers, ascending, with little squared distance to `points` (distinct, ascending, `weights` above 0).
 
     More than `MOST_POINTS` are merged into so many first, narrow where optimal levels are dense (∝ density^⅓, Panter
     and Dite 1951); the best cut of these, by dynamic programming (Wang and Song 2011, ckmeans.1d.dp), is where Lloyd's
     iteration over all points begins. There must be more than `k` points.
     """
-    x, weight = points.astype(np.float64), counts.astype(np.float64)
+    x, weight = points.astype(np.float64), weights.astype(np.float64)
     sums = np.concatenate(([0.0], np.cumsum(weight * x)))
     totals = np.concatenate(([0.0], np.cumsum(weight)))
     edges = _merged(x, weight, max(MOST_POINTS, 2 * k))

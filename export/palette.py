@@ -1,17 +1,35 @@
 """An array → indices into tables of few values."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewright.export.coreml.compressed.clusters import centroids
-from edgewright.export.coreml.compressed.options import PaletteOptions
+from edgewright.compress.kmeans import centroids
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 INT8_MOST = 127
+
+
+class Choice(Protocol):
+    """What a format can store and a user chose of it. `widths`: bits that an index may have, ascending; `masks`: zeros
+    may be left out. The others are those of Core ML's options.
+    """
+
+    @property
+    def group_channels(self) -> int: ...
+    @property
+    def channel_scales(self) -> bool: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def table(self) -> str: ...
+    @property
+    def widths(self) -> tuple[int, ...]: ...
+    @property
+    def masks(self) -> bool: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +64,14 @@ class Palette:
         return self.indices.shape[self.axis] // len(self.tables)
 
 
-def palettize(array: Array, axis: int, options: PaletteOptions, bits: int) -> Palette | str:
+def palettize(array: Array, axis: int, options: Choice, bits: int) -> Palette | str:
     """The palette of an array whose output channels count along `axis`, or why there is none.
 
-    Fewer bits than `bits` where they are exact. From iOS18 on a bit mask takes the zeros out where that saves bytes.
+    Fewer bits than `bits` where they are exact. A bit mask takes the zeros out where that is possible and saves bytes.
     """
     group = _group(array.shape[axis], options.group_channels)
     nonzero = array != 0
-    masks = [None, nonzero] if options.opset >= "iOS18" and 0 < np.count_nonzero(nonzero) < array.size else [None]
+    masks = [None, nonzero] if options.masks and 0 < np.count_nonzero(nonzero) < array.size else [None]
     exact = [_exact(array, axis, group, options, bits, mask) for mask in masks] if options.table == "float" else []
     if found := [palette for palette in exact if palette is not None]:
         return min(found, key=lambda palette: palette.stored_bytes)
@@ -63,9 +81,7 @@ def palettize(array: Array, axis: int, options: PaletteOptions, bits: int) -> Pa
     return _clustered(array, axis, group, options, bits, nonzero if saves else None)
 
 
-def _exact(
-    array: Array, axis: int, group: int, options: PaletteOptions, bits: int, mask: Mask | None
-) -> Palette | None:
+def _exact(array: Array, axis: int, group: int, options: Choice, bits: int, mask: Mask | None) -> Palette | None:
     """Tables that hold every value as it is, with as few bits as that takes; None beyond `bits`."""
     groups = array.shape[axis] // group
     distinct = [np.unique(values) for values in _stored(array, axis, groups, mask)]
@@ -77,7 +93,7 @@ def _exact(
     return _looked_up(array, axis, tables, fewest, mask, exact=True)
 
 
-def _clustered(array: Array, axis: int, group: int, options: PaletteOptions, bits: int, mask: Mask | None) -> Palette:
+def _clustered(array: Array, axis: int, group: int, options: Choice, bits: int, mask: Mask | None) -> Palette:
     """k-means of each group's values, divided by the channel's largest one where asked."""
     scales = _peaks(array, axis) if options.channel_scales else None
     scaled = array.astype(np.float32)
