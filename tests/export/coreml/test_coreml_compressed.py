@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgewright.api.convert import convert
+from edgewright.compress.kmeans import centroids
 from edgewright.devices.spec import Precision
 from edgewright.errors import BadInput, BadModel
-from edgewright.compress.kmeans import centroids
 from edgewright.export.coreml.compressed.forms import packed
 from edgewright.export.coreml.compressed.options import PaletteOptions, SparseOptions
-from edgewright.export.palette import palettize
 from edgewright.export.coreml.compressed.sparse import pruned
 from edgewright.export.coreml.compressed.steps import coreml_palettized, coreml_sparse
 from edgewright.export.coreml.convert import coreml_float16, coreml_int8_weights
@@ -29,6 +28,7 @@ from edgewright.export.onnx.file import contract_of, save_model
 from edgewright.export.onnx.passes.shapes import infer_shapes
 from edgewright.export.onnx.quantize.weight_only import Int8WeightOptions, int8_weights
 from edgewright.export.onnx.simplify import simplify
+from edgewright.export.palette import palettize
 from edgewright.export.steps import Job
 from edgewright.export.verify import snr_db
 from edgewright.runtimes.artifact import artifact_at

@@ -1,6 +1,6 @@
 """Small torch modules through coremltools' own frontend: the evaluator answers as torch does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +89,21 @@ MODELS: dict[str, tuple[tuple[int, ...], Callable[[], nn.Module]]] = {
 }
 
 
+@pytest.fixture
+def traced_attention() -> Iterator[None]:
+    """torch's fused attention cannot be traced."""
+    was = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    yield
+    torch.backends.mha.set_fastpath_enabled(was)
+
+
+@pytest.mark.usefixtures("traced_attention")
 @pytest.mark.parametrize("name", MODELS)
 def test_answers_like_torch(name: str, saved: Callable[[Any], Path]) -> None:
     shape, make = MODELS[name]
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    torch.backends.mha.set_fastpath_enabled(False)
     module, x = make().eval(), torch.randn(shape)
     with torch.no_grad():
         answer = module(x)
