@@ -27,7 +27,7 @@ LAYERS = {
     "strided": lambda: nn.Conv2d(6, 4, 3, stride=2, padding=1),
     "dilated": lambda: nn.Conv2d(6, 4, (3, 2), dilation=(2, 1)),
     "grouped": lambda: nn.Conv2d(6, 4, 3, groups=2),
-    "depthwise": lambda: nn.Conv2d(6, 6, 3, groups=6, padding=1),
+    "depthwise": lambda: nn.Conv2d(6, 24, 3, groups=6, padding=1),
     "linear": lambda: nn.Sequential(nn.Flatten(), nn.Linear(6 * 64, 5)),
 }
 
@@ -93,7 +93,7 @@ def test_it_is_nearer_than_the_nearest_codes_on_the_same_scales(kind: str) -> No
         )
         return float(np.einsum("gos,gst,got->", rows, covariance, rows))
 
-    assert lost(made.model) < 0.9 * lost(nearest.model)
+    assert lost(made.model) < 0.75 * lost(nearest.model)
     (layer,), (before,) = nodes_of(made.model, "Conv", "Gemm"), nodes_of(nearest.model, "Conv", "Gemm")
     new, old = codes_of(layer, 1), codes_of(before, 1)
     assert new is not None
